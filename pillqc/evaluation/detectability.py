@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq, fminbound
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from pillqc.errors import UsageError
 
@@ -91,7 +91,7 @@ def fitted_a90(sizes: Sequence[float], hits: Sequence[bool]) -> float | None:
 
 
 def _a90(fit: tuple[float, float] | None) -> float | None:
-    return None if fit is None else math.exp(fit[0] + _logit(_FOUND) / fit[1])
+    return None if fit is None else math.exp(fit[0] + logit(_FOUND) / fit[1])
 
 
 def _checked(
@@ -103,10 +103,6 @@ def _checked(
     if not (np.isfinite(values) & (values > 0)).all():
         raise UsageError("a defect's size is not a positive number")
     return np.log(values), found
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 def _likelihood(
@@ -156,7 +152,7 @@ def _bound(logs: NDArray[np.floating[Any]], found: NDArray[np.bool_]) -> float |
         slopes = np.geomspace(*_around(slopes, rows), _GRID[0])
         centres = np.linspace(*_around(centres, columns), _GRID[1])
     weights = _posterior(logs, found, slopes, centres)
-    a90 = (centres[None, :] + _logit(_FOUND) / slopes[:, None]).ravel()
+    a90 = (centres[None, :] + logit(_FOUND) / slopes[:, None]).ravel()
     order = np.argsort(a90)
     share = np.cumsum(weights.ravel()[order])
     bound = a90[order][np.searchsorted(share, _CONFIDENCE * share[-1])]

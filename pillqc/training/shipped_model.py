@@ -70,8 +70,8 @@ def train_from_scratch(
     counts = counts or PillCounts()
     size = recipe.phases[-1].size
 
-    def plan(seed_offset: int, good: int, per_defect: int) -> RenderPlan:
-        return RenderPlan(
+    def rendered(root: Path, seed_offset: int, good: int, per_defect: int) -> list[Sample]:
+        plan = RenderPlan(
             seed=recipe.seed + seed_offset,
             size=size,
             train_good=0,
@@ -79,26 +79,22 @@ def train_from_scratch(
             per_defect=per_defect,
             design=recipe.design,
         )
+        return read_samples(render_dataset(root, plan, jobs=max(recipe.jobs, 1)).root)
 
     result = run_recipe(recipe, checkpoint, on_report=on_report)
     model = fold_batch_norm(result.net)
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
-        validation_root, test_root = Path(folder) / "validation", Path(folder) / "test"
-        validation_plan = plan(
-            VALIDATION_SEED_OFFSET, counts.validation_good, counts.validation_per_defect
-        )
-        render_dataset(validation_root, validation_plan, jobs=max(recipe.jobs, 1))
-        validation = read_samples(validation_root)
+        numbers = counts.validation_good, counts.validation_per_defect
+        validation = rendered(Path(folder) / "validation", VALIDATION_SEED_OFFSET, *numbers)
         twin = narrow_form(model)
         chosen = choose(model, validation, size=size, defects=recipe.defects, twin=twin)
         card = _card(recipe, result, chosen, validation)
         # evaluate what users will load: the weights in half precision
         save_artifact(out, model, card, dtype=torch.float16)
-        test_plan = plan(TEST_SEED_OFFSET, counts.test_good, counts.test_per_defect)
-        render_dataset(test_root, test_plan, jobs=max(recipe.jobs, 1))
-        loaded, judged = load_model(out), read_samples(test_root)
+        root, numbers = Path(folder) / "test", (counts.test_good, counts.test_per_defect)
+        loaded, judged = load_model(out), rendered(root, TEST_SEED_OFFSET, *numbers)
         report = evaluate(loaded, judged, size=size)
-        write_figures(loaded, report, test_root, judged)
+        write_figures(loaded, report, root, judged)
     checkpoint.unlink(missing_ok=True)
     return report
 
