@@ -103,18 +103,19 @@ def choose(
     for one in (model, twin):
         symmetrise_head(one)
     scores, heat, defect_heat = _outputs(twin, samples, size, defects)
-    uncalibrated = np.clip(_probability_bad(scores), 1e-7, 1.0 - 1e-7)
-    temperature = fit_temperature(np.log(uncalibrated / (1.0 - uncalibrated)), labels)
+    logits = scores[:, BAD] - scores[:, 1 - BAD]
+    temperature = fit_temperature(logits, labels)
     divide_head(model, temperature)
-    scales = _calibrate_defects(model, samples, scores, defects, defect_heat) if defects else []
     if heat.has_masks:
         low, high = heat.scale(1.0 / temperature)
-        # the map of good is the negative of the map of bad
-        found = torch.tensor([(-high, -low), (low, high), *scales])
+        # the map of good is the negative of the map of bad; those of defects stay
+        found = torch.tensor([(-high, -low), (low, high)])
         every = torch.stack([model.map_low, model.map_high], dim=1)
-        every[: len(found)] = found  # those of defects that are not asked for stay
+        every[: len(CLASSES)] = found
         model.calibrate_maps(every[:, 0], every[:, 1])
-    bad = _probability_bad(scores / temperature)
+    if defects:
+        _calibrate_defects(model, samples, scores, defects, defect_heat)
+    bad: NDArray[np.float64] = special.expit(logits / temperature)
     threshold = between_scores(labels, bad, FALSE_REJECTS)
     careful = between_scores(labels, bad, UNDECIDED_REJECTS)
     shares = [share for share in SHARES if share * (~labels).sum() >= 1.0]
@@ -158,9 +159,7 @@ def choose_names(
     The arguments are those of `choose`.
     """
     scores, _, heat = _outputs(model, samples, size, defects)
-    scales = torch.tensor(_calibrate_defects(model, samples, scores, defects, heat))
-    if bool(model.map_calibrated):
-        model.map_low[model.n_classes :], model.map_high[model.n_classes :] = scales.T
+    _calibrate_defects(model, samples, scores, defects, heat)
 
 
 def _calibrate_defects(
@@ -169,12 +168,15 @@ def _calibrate_defects(
     scores: NDArray[np.float64],
     defects: Sequence[str],
     heat: Sequence[HeatSamples],
-) -> list[tuple[float, float]]:
-    """Calibrate the probabilities of the defects, and return the scales of their maps."""
+) -> None:
+    """Calibrate the probabilities of the defects, and their maps where those have a scale."""
     present = presence([sample.defect for sample in samples], defects)
     lines = [fit_sigmoid(*pair) for pair in zip(scores.T[len(CLASSES) :], present.T, strict=True)]
     scale_defects(model, lines)
-    return [mine.scale(*line) for mine, line in zip(heat, lines, strict=True)]
+    if bool(model.map_calibrated):
+        scales = [mine.scale(*line) for mine, line in zip(heat, lines, strict=True)]
+        first = model.n_classes
+        model.map_low[first:], model.map_high[first:] = torch.tensor(scales).T
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
@@ -237,8 +239,3 @@ def _outputs(
                 mine = values[len(CLASSES) + place, ::8, ::8]
                 into.add(mine, mask[::8, ::8] & (name == sample.defect))
     return np.concatenate(scores).astype(np.float64), heat, defect_heat
-
-
-def _probability_bad(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    bad: NDArray[np.float64] = special.softmax(scores[:, : len(CLASSES)], axis=1)[:, BAD]
-    return bad

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq, fminbound
+from scipy.special import expit, logit
 
 from pillqc.errors import UsageError
 
@@ -63,7 +64,7 @@ class Detectability:
         """Return the probability that a defect of this size is found; None without a fit."""
         if self.centre is None or self.slope is None:
             return None
-        return float(1 / (1 + math.exp(-self.slope * math.log(size / self.centre))))
+        return float(expit(self.slope * math.log(size / self.centre)))
 
 
 def detectability(sizes: Sequence[float], hits: Sequence[bool]) -> Detectability:
@@ -90,7 +91,7 @@ def fitted_a90(sizes: Sequence[float], hits: Sequence[bool]) -> float | None:
 
 
 def _a90(fit: tuple[float, float] | None) -> float | None:
-    return None if fit is None else math.exp(fit[0] + _logit(_FOUND) / fit[1])
+    return None if fit is None else math.exp(fit[0] + logit(_FOUND) / fit[1])
 
 
 def _checked(
@@ -104,10 +105,6 @@ def _checked(
     return np.log(values), found
 
 
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
-
-
 def _likelihood(
     scores: NDArray[Any], found: NDArray[np.bool_], axis: int = 0
 ) -> NDArray[np.float64]:
@@ -118,9 +115,9 @@ def _likelihood(
 
 def _fit(logs: NDArray[np.float64], found: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Return centre (log size) and slope of the largest likelihood; None if it has none."""
-    if found.all() or not found.any() or logs[found].min() > logs[~found].max():
+    if found.all() or not found.any() or logs[found].min() >= logs[~found].max():
         return None
-    span = max(float(np.ptp(logs)), 1e-9)
+    span = float(np.ptp(logs))
 
     def misfit(slope: float) -> float:
         return -_best_centre(logs, found, slope)[1]
@@ -138,7 +135,7 @@ def _best_centre(
 
     def excess(centre: float) -> float:
         """Return the likelihood's slope in the centre: expected less seen hits, falling with it."""
-        return float((1 / (1 + np.exp(-slope * (logs - centre)))).sum() - found.sum())
+        return float(expit(slope * (logs - centre)).sum() - found.sum())
 
     reach = 40 / slope
     centre = float(brentq(excess, float(logs.min()) - reach, float(logs.max()) + reach))
@@ -155,7 +152,7 @@ def _bound(logs: NDArray[np.floating[Any]], found: NDArray[np.bool_]) -> float |
         slopes = np.geomspace(*_around(slopes, rows), _GRID[0])
         centres = np.linspace(*_around(centres, columns), _GRID[1])
     weights = _posterior(logs, found, slopes, centres)
-    a90 = (centres[None, :] + _logit(_FOUND) / slopes[:, None]).ravel()
+    a90 = (centres[None, :] + logit(_FOUND) / slopes[:, None]).ravel()
     order = np.argsort(a90)
     share = np.cumsum(weights.ravel()[order])
     bound = a90[order][np.searchsorted(share, _CONFIDENCE * share[-1])]

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import tempfile
 import zlib
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from pillqc.limits import usable_cores
 from pillqc.rendering.design import DEFAULT_DESIGN, SHAPES, PillDesign
 from pillqc.rendering.imprint import GLYPHS
 from pillqc.rendering.scene import DEFECTS, render
-from pillqc.rendering.setting import SETTINGS, seen
+from pillqc.rendering.setting import OWN_PRODUCTS, SETTINGS, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +73,11 @@ class RenderPlan:
             raise UsageError(f"shape {shape!r} is unknown; choose {' or '.join(SHAPES)}")
         if self.setting not in SETTINGS:
             raise UsageError(f"setting {self.setting!r} is unknown; choose {', '.join(SETTINGS)}")
+        if self.setting == OWN_PRODUCTS and self.design != DEFAULT_DESIGN:
+            raise UsageError(
+                f"setting {self.setting!r} has products of its own: leave out imprint,"
+                " shape and colour"
+            )
 
     @property
     def text(self) -> str:
@@ -124,6 +129,10 @@ class _Task:
     def mask_path(self) -> str:
         return f"ground_truth/{self.defect}/{self.index:03d}_mask.png"
 
+    @property
+    def files(self) -> list[str]:
+        return [self.path] if self.defect == GOOD else [self.path, self.mask_path]
+
 
 def image_seed(seed: int, split: str, defect: str, index: int) -> int:
     """Return the seed of one image; it depends on these four values only."""
@@ -147,12 +156,15 @@ def render_dataset(
     tasks += [_Task("test", GOOD, index) for index in range(plan.test_good)]
     tasks += [_Task("test", defect, i) for defect in DEFECTS for i in range(plan.per_defect)]
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        _check_same(root, plan)
+        _check_same(root, plan, tasks)
         return RenderedDataset(root=root, images=len(tasks), reused=True)
+    place = root.resolve() if root.is_symlink() else root
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            place.rmdir()  # no folder replaces a mounted one: say so before the work
         unfinished = Path(
-            tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent)
+            tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
         )
     except OSError as error:
         raise RenderError(
@@ -161,9 +173,14 @@ def render_dataset(
     try:
         _render_into(unfinished, plan, tasks, jobs or usable_cores(), on_progress)
         unfinished.chmod((unfinished / tasks[0].split).stat().st_mode)  # as the umask says
-        unfinished.replace(root)
+        unfinished.replace(place)
     except OSError as error:
         raise RenderError(f"{root}: rendering failed ({error.strerror or error})") from error
+    except BrokenExecutor as error:
+        raise RenderError(
+            f"{root}: a process that rendered was ended, perhaps because memory was full; give a"
+            " smaller --jobs"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return RenderedDataset(root=root, images=len(tasks), reused=False)
@@ -210,10 +227,8 @@ def _render_into(
     jobs: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    for task in tasks:
-        (folder / task.path).parent.mkdir(parents=True, exist_ok=True)
-        if task.defect != GOOD:
-            (folder / task.mask_path).parent.mkdir(parents=True, exist_ok=True)
+    for path in (path for task in tasks for path in task.files):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for row in _rows(partial(_render_one, folder, plan), tasks, jobs):
         rows.append(row)
@@ -262,13 +277,11 @@ def _render_one(folder: Path, plan: RenderPlan, task: _Task) -> dict[str, object
     }
 
 
-def _check_same(root: Path, plan: RenderPlan) -> None:
+def _check_same(root: Path, plan: RenderPlan, tasks: list[_Task]) -> None:
     """Raise an error unless `root` is a complete data set of the plan."""
     try:
         same = (root / PLAN_FILE).read_text(encoding="utf-8") == plan.text
-        with (root / MANIFEST).open(encoding="utf-8", newline="") as file:
-            missing = [r["path"] for r in csv.DictReader(file) if not (root / r["path"]).is_file()]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RenderError(
             f"{root}: exists and is not a rendered data set; choose another folder or remove it"
         ) from error
@@ -276,5 +289,6 @@ def _check_same(root: Path, plan: RenderPlan) -> None:
         raise RenderError(
             f"{root}: holds pills rendered with other settings; choose another folder or remove it"
         )
-    if missing:
-        raise RenderError(f"{root}: {missing[0]} is missing; remove the folder and render it again")
+    for path in (MANIFEST, *(path for task in tasks for path in task.files)):
+        if not (root / path).is_file():
+            raise RenderError(f"{root}: {path} is missing; remove the folder and render it again")

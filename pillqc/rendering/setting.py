@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SETTINGS: Final = ("measured", "varied", "unseen")
+OWN_PRODUCTS: Final = SETTINGS[2]
+"""The setting that shows other products in place of the one that is given."""
 PILL_TYPE: Final = "pill_type"
 """The defect of a pill that is another product: no other product can have it."""
 _AS_MEASURED: Final = 0.5
@@ -117,7 +119,7 @@ def seen(name: str, seed: int, defect: str, design: PillDesign) -> tuple[PillDes
     if name == "measured":
         return design, MEASURED
     rng = np.random.default_rng((seed, 1))
-    if name == "unseen":
+    if name == OWN_PRODUCTS:
         return _tablet(rng), _on_a_belt(rng)
     if rng.uniform() < _AS_MEASURED:
         return design, MEASURED

@@ -108,15 +108,6 @@ class TensorSource:
         return self.all_masks[torch.as_tensor(indices)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a bad image's defect lies."""
-
-    onto: int
-    """Index of the good image."""
-    move: Move
-
-
 class FileSource:
     """Images read from disk when they are needed, so that memory does not grow with them.
 
@@ -166,15 +157,19 @@ class FileSource:
         place = self._place(index, epoch)
         if place is None:
             return own
-        good = torch.from_numpy(normalised(self._picture(place.onto), self._size))
-        return pasted(good, own, torch.from_numpy(self._mask(index)), place.move)
+        onto, move = place
+        good = torch.from_numpy(normalised(self._picture(onto), self._size))
+        return pasted(good, own, torch.from_numpy(self._mask(index)), move)
 
     def _moved_mask(self, index: int, epoch: int) -> Tensor:
         mask, place = torch.from_numpy(self._mask(index)), self._place(index, epoch)
-        return mask if place is None else place.move.of(mask)
+        return mask if place is None else place[1].of(mask)
 
-    def _place(self, index: int, epoch: int) -> _Place | None:
-        """Return where the image's defect lies in this epoch; None: where it is."""
+    def _place(self, index: int, epoch: int) -> tuple[int, Move] | None:
+        """Return on which good image the defect lies in this epoch, and how it gets there.
+
+        None: it lies where it is.
+        """
         if self._paste_seed is None or not self._good:
             return None
         if not self.labels[index] or not self.masked[index]:
@@ -186,7 +181,7 @@ class FileSource:
         move = draw_move(generator, side=self._size)
         if not move.keeps(torch.from_numpy(self._mask(index))):
             return None
-        return _Place(onto=self._good[chosen], move=move)
+        return self._good[chosen], move
 
     def _augmented(
         self,
@@ -278,11 +273,10 @@ class BatchPipeline:
             reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen()
         )
         """Whether outputs of the frozen blocks are kept."""
-        narrow = narrow_blocks(cast("CustomVGG", readable or model)) if self.reuses else None
-        self._narrow: nn.Sequential | None = None
-        self._copies = 1
-        if narrow is not None:
-            self._narrow, self._copies = narrow
+        narrow: tuple[nn.Sequential | None, int] = (None, 1)
+        if self.reuses:
+            narrow = narrow_blocks(cast("CustomVGG", readable or model)) or narrow
+        self._narrow, self._copies = narrow
         self._outputs: dict[int, Tensor] = {}
         share_of_memory = int(free_memory() * _SHARE_OF_MEMORY)
         self._room = share_of_memory if room_bytes is None else room_bytes

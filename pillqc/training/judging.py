@@ -123,6 +123,7 @@ def make_judgement(
     if beside:
         model.beside = narrow_form(decision_form(beside.model)).eval()
     found = scores >= float(model.settings[0])
+    seen = beside.card.seen if beside and beside.card else ""
     of_real, of_invented = found[: len(read)], found[len(read) :]
     return Comparison(
         model=model,
@@ -132,7 +133,7 @@ def make_judgement(
             limits=limits,
             size=size,
             training={"seconds": round(time.monotonic() - started, 1), "seed": seed},
-            seen=encode_seen((digests[one.path] for one in read), _seen(beside)),
+            seen=encode_seen((digests[one.path] for one in read), seen),
             compares={
                 "pictures": model.references.shape[1],
                 "mixed": False,
@@ -246,7 +247,3 @@ def _set_limits(
         share: float(special.expit(steepness * (limits[share] - limit) + logit - at_beside))
         for share, logit in beside.items()
     }
-
-
-def _seen(beside: LoadedModel | None) -> str:
-    return beside.card.seen if beside and beside.card else ""

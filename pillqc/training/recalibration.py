@@ -64,7 +64,7 @@ def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> R
     chosen = choose(model, samples, size=card.size, twin=narrow_form(model))
     known = without_seen(samples, card.seen)[1]
     pictures = {
-        "folder": root.name,
+        "folder": root.resolve().name,
         **source_of(root),
         "images": chosen.images,
         "seen_before": known,

@@ -183,7 +183,7 @@ def run_training(
     can_choose = _can_choose(validation)
     with team() as together:
         if together.leads:
-            for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
+            for note in (*notes, masks.line, *_doubts(run, splits, can_choose=can_choose)):
                 on_note(note)
         result = _train(run, model, splits, defects, together, checkpoint, on_epoch)
     if not together.leads:
@@ -326,7 +326,7 @@ def _of_defects(gradient: Tensor, *, first: int) -> Tensor:
     return gradient
 
 
-def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
+def _doubts(run: TrainingRun, splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
     """Return what makes the result doubtful; every image is read once, before training."""
     doubts: list[str] = []
     crossings = find_crossings(with_split_names(splits), on_note=doubts.append)
@@ -338,9 +338,8 @@ def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
             " its test images will be too good (pillqc check-split lists all pairs)"
         )
     if not can_choose:
-        doubts.append(
-            "validation lacks good or bad images: no best epoch, and the threshold is a guess"
-        )
+        guess = "the names are not calibrated" if run.names_only else "the threshold is a guess"
+        doubts.append(f"validation lacks good or bad images: no best epoch, and {guess}")
     return doubts
 
 
@@ -368,7 +367,7 @@ def _card(
         mean=MEAN,
         std=STD,
         data={
-            "folder": run.data.name,
+            "folder": run.data.resolve().name,
             **source_of(run.data),
             "split_by": run.split_by,
             "split_seed": run.seed,

@@ -24,7 +24,7 @@ from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.card_figures import write_figures
 from pillqc.evaluation.evaluate import Evaluation, evaluate
-from pillqc.model.artifact import ModelCard, save_artifact
+from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.narrowing import narrow_form
 from pillqc.model.network import load_model
@@ -65,12 +65,13 @@ def train_from_scratch(
     counts: PillCounts | None = None,
     on_report: Callable[[StepReport], None] | None = None,
 ) -> Evaluation:
-    """Write the model file and return its evaluation on test pills."""
+    """Write the model file, remove the checkpoint, and return the evaluation on test pills."""
+    check_writable(out)
     counts = counts or PillCounts()
     size = recipe.phases[-1].size
 
-    def plan(seed_offset: int, good: int, per_defect: int) -> RenderPlan:
-        return RenderPlan(
+    def rendered(root: Path, seed_offset: int, good: int, per_defect: int) -> list[Sample]:
+        plan = RenderPlan(
             seed=recipe.seed + seed_offset,
             size=size,
             train_good=0,
@@ -78,27 +79,34 @@ def train_from_scratch(
             per_defect=per_defect,
             design=recipe.design,
         )
+        return read_samples(render_dataset(root, plan, jobs=max(recipe.jobs, 1)).root)
 
     result = run_recipe(recipe, checkpoint, on_report=on_report)
     model = fold_batch_norm(result.net)
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
-        validation_root, test_root = Path(folder) / "validation", Path(folder) / "test"
-        validation_plan = plan(
-            VALIDATION_SEED_OFFSET, counts.validation_good, counts.validation_per_defect
-        )
-        render_dataset(validation_root, validation_plan, jobs=max(recipe.jobs, 1))
-        validation = read_samples(validation_root)
+        numbers = counts.validation_good, counts.validation_per_defect
+        validation = rendered(Path(folder) / "validation", VALIDATION_SEED_OFFSET, *numbers)
         twin = narrow_form(model)
         chosen = choose(model, validation, size=size, defects=recipe.defects, twin=twin)
         card = _card(recipe, result, chosen, validation)
         # evaluate what users will load: the weights in half precision
         save_artifact(out, model, card, dtype=torch.float16)
-        test_plan = plan(TEST_SEED_OFFSET, counts.test_good, counts.test_per_defect)
-        render_dataset(test_root, test_plan, jobs=max(recipe.jobs, 1))
-        loaded, judged = load_model(out), read_samples(test_root)
+        root, numbers = Path(folder) / "test", (counts.test_good, counts.test_per_defect)
+        loaded, judged = load_model(out), rendered(root, TEST_SEED_OFFSET, *numbers)
         report = evaluate(loaded, judged, size=size)
-        write_figures(loaded, report, test_root, judged)
+        write_figures(loaded, report, root, judged)
+    checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _command(recipe: Recipe) -> str:
+    """Return the command that repeats a training, on whatever device."""
+    usual, names = Recipe(), ("images", "seed", "classes")
+    given = {
+        name: value for name in names if (value := getattr(recipe, name)) != getattr(usual, name)
+    }
+    options = "".join(f" --{name} {value}" for name, value in given.items())
+    return f"pillqc train --from-scratch --out model.safetensors{options}"
 
 
 def _card(
@@ -126,8 +134,7 @@ def _card(
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             "validation_auroc": result.auroc,
-            "command": "pillqc train --from-scratch --out model.safetensors"
-            + (" --classes defects" if recipe.defects else ""),
+            "command": _command(recipe),
             "arithmetic": "bf16 autocast" if has_native_bf16() else "fp32",
             "pillqc": __version__,
             "torch": torch.__version__,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from pillqc import benchmark
 from pillqc.benchmark import compare
+from pillqc.data.images import Sample
 from tests.pillqc.command import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.torch
 
@@ -30,6 +30,17 @@ def test_both_ways_take_turns_and_the_ratio_is_that_of_their_throughputs() -> No
     assert done.ratio == pytest.approx(0.8)
     assert done.spread == pytest.approx((0.8, 0.8))
     assert done.images_per_s == pytest.approx((5.0, 4.0))
+
+
+def test_the_first_training_of_a_process_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports the backend, which took seconds from the plain loop of the first round."""
+    calls: list[str] = []
+    monkeypatch.setattr(benchmark, "train", lambda *_, **__: calls.append("train"))
+    monkeypatch.setattr(benchmark, "load_model", mock.Mock())
+    monkeypatch.setattr(benchmark, "compare", lambda *_, **__: calls.append("timed"))
+    pills = [Sample(path=Path(), defect="", bad=bad, mask=None, split="") for bad in (False, True)]
+    benchmark.compare_training(pills, backend="stock", size=32, rounds=1)
+    assert calls == ["train", "timed"]
 
 
 @pytest.mark.parametrize("what", ["inspect", "train"])

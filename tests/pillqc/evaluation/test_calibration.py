@@ -87,6 +87,29 @@ def test_a_threshold_is_half_way_between_good_and_bad_pills() -> None:
     assert special.logit(found) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("scale", [100.0, 1000.0])
+def test_evidence_of_any_size_is_calibrated_alike(samples: list[Sample], scale: float) -> None:
+    """A model that learnt few pills by heart has scores in the hundreds, and is no more certain."""
+    plain, strong = _model(), _model()
+    divide_head(strong, 1.0 / scale)
+    expected, found = (choose(model, samples, size=_SIZE) for model in (plain, strong))
+    assert found.temperature == pytest.approx(scale * expected.temperature, rel=1e-2)
+    assert found.threshold == pytest.approx(expected.threshold, abs=1e-3)
+
+
+def test_maps_of_defects_have_a_scale_without_masks_too(samples: list[Sample]) -> None:
+    """Where the model's maps have one: calibration moved the scores, and the maps with them."""
+    names = defect_names(samples)
+    model = with_defects(_model(), len(names))
+    model.calibrate_maps(torch.zeros(2 + len(names)), torch.ones(2 + len(names)))
+    unmarked = [replace(sample, mask=None) for sample in samples]
+    choose(model, unmarked, size=_SIZE, defects=names)
+    good = [s.path for s in samples if not s.bad]
+    shown = [p for p in predict(model, good, size=_SIZE) if isinstance(p, Prediction)]
+    zero = (np.stack([p.defect_heat for p in shown]) == 0).mean(axis=(0, 2, 3))
+    assert zero == pytest.approx(np.full(len(names), 0.5), abs=0.2)
+
+
 def test_half_of_the_heat_of_good_pills_is_0(samples: list[Sample]) -> None:
     """The scale of the maps starts at the median outside of defects, for all images together."""
     model = _model()

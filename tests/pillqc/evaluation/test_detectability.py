@@ -59,6 +59,24 @@ def test_hits_and_misses_that_do_not_overlap_have_a_bound_and_no_fit() -> None:
     assert 1 < many.a90_95 < few.a90_95
 
 
+def test_hits_and_misses_that_share_one_size_have_no_fit() -> None:
+    """The steepest curve would fit best, whatever slope is the steepest that is tried."""
+    assert detectability([1.0, 2.0, 2.0, 3.0], [False, False, True, True]).a90 is None
+    assert detectability([2.0, 2.0], [False, True]).a90 is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_has_probabilities_far_below_it() -> None:
+    """The picture draws the curve over all sizes; no number is too large on the way."""
+    sizes = [0.1, *np.linspace(19.99, 20.01, 41).tolist()]
+    fit = detectability(
+        sizes, [size > 19.999 and number != 30 for number, size in enumerate(sizes)]
+    )
+    assert fit.slope is not None
+    assert fit.slope > 190
+    assert fit.probability(0.1) == pytest.approx(0.0)
+
+
 def test_what_is_never_or_hardly_found_has_no_bound() -> None:
     """No size that was tried is shown to be found nine times in ten."""
     sizes = np.geomspace(0.1, 10, 40).tolist()

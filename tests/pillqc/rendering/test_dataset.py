@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shlex
+import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,9 +32,6 @@ from pillqc.rendering.dataset import (
 from pillqc.rendering.design import PillDesign
 from pillqc.rendering.scene import DEFECTS
 from tests.pillqc.command import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SMALL = RenderPlan(seed=3, size=64, train_good=3, test_good=2, per_defect=1)
 
@@ -83,13 +84,14 @@ def test_the_plan_says_that_the_pills_are_synthetic(rendered: Path) -> None:
 
 
 def test_two_processes_render_the_same_bits(rendered: Path, tmp_path: Path) -> None:
-    """A data set that lost an image is not reused; the error names the image."""
+    """A data set that lost an image or a mask is not reused; the error names the file."""
     root = tmp_path / "two"
     render_dataset(root, _SMALL, jobs=2)
     assert _files(root) == _files(rendered)
-    (root / "test/crack/000.png").unlink()
-    with pytest.raises(RenderError, match=r"test/crack/000\.png is missing"):
-        render_dataset(root, _SMALL)
+    for lost in ("ground_truth/crack/000_mask.png", "test/crack/000.png"):
+        (root / lost).unlink()
+        with pytest.raises(RenderError, match=f"{lost} is missing"):
+            render_dataset(root, _SMALL)
 
 
 def test_no_two_images_share_a_seed() -> None:
@@ -169,6 +171,43 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    """As data on another disk are."""
+    (tmp_path / "disk/pills").mkdir(parents=True)
+    (tmp_path / "pills").symlink_to("disk/pills")
+    done = render_dataset(tmp_path / "pills", replace(_SMALL, per_defect=0), jobs=1)
+    assert done.root == tmp_path / "pills"
+    assert len(read_samples(tmp_path / "disk/pills")) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "pills"}
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is mounted, or that one is in."""
+    monkeypatch.chdir(tmp_path)
+    with (
+        mock.patch("pillqc.rendering.dataset.render", side_effect=AssertionError),
+        pytest.raises(RenderError, match="cannot be written"),
+    ):
+        render_dataset(Path(), _SMALL, jobs=1)
+
+
+def test_a_process_that_is_killed_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel kills one where memory is full; nothing is left behind."""
+    monkeypatch.setattr(dataset, "_render_one", _killed)
+    with pytest.raises(RenderError, match="--jobs"):
+        render_dataset(tmp_path / "pills", _SMALL, jobs=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _killed(*_: object) -> dict[str, object]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     """The path and the reason are in it."""
     (tmp_path / "file").write_text("x")
@@ -183,6 +222,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> No
         ({"design": PillDesign(imprint="F@")}, "imprint 'F@'"),
         ({"design": PillDesign(imprint="")}, "imprint ''"),
         ({"design": PillDesign(shape="star")}, "'star'"),
+        ({"design": PillDesign(imprint="K7"), "setting": "unseen"}, "leave out imprint"),
     ],
 )
 def test_an_impossible_plan_is_wrong_usage(arguments: dict[str, Any], message: str) -> None:

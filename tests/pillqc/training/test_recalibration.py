@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,6 @@ from pillqc.training.recalibration import Recalibrated, recalibrate
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pillqc.model.network import CustomVGG
 
 pytestmark = pytest.mark.torch
@@ -72,6 +71,15 @@ def test_the_card_knows_these_pictures_and_no_old_figures(
     chosen_on = done.card.data["thresholds"]
     assert chosen_on["images"] == len(read_samples(rendered))
     assert chosen_on["rendered_by"].startswith("pillqc render")
+
+
+def test_the_card_has_the_name_of_the_folder_that_one_is_in(
+    rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data .` has a name, too."""
+    monkeypatch.chdir(rendered)
+    here = recalibrate(load_model(), read_samples(Path()), Path())
+    assert here.card.data["thresholds"]["folder"] == rendered.name
 
 
 def test_a_threshold_that_was_chosen_is_no_guess(rendered: Path) -> None:

@@ -72,6 +72,16 @@ def test_a_missing_gpu_is_an_error(tmp_path: Path) -> None:
         run_recipe(replace(_TINY, device="cuda"), tmp_path / "c.pt")
 
 
+def test_a_model_file_that_cannot_be_written_is_refused_before_the_training(
+    tmp_path: Path,
+) -> None:
+    """An hour later it would be too late."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        train_from_scratch(_TINY, tmp_path / "file/m.safetensors", tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+
+
 @pytest.mark.parametrize("classes", ["good-bad", "defects"])
 def test_the_result_is_a_model_file_with_its_figures(tmp_path: Path, classes: str) -> None:
     """Half precision, threshold and temperature from validation, metrics with their command."""
@@ -85,10 +95,12 @@ def test_the_result_is_a_model_file_with_its_figures(tmp_path: Path, classes: st
     if classes == "defects":
         assert len(card.defects) == 6
         assert card.metrics["naming"]["named_rightly"]["n"] == 6
-        assert card.training["command"].endswith("--classes defects")
+        assert card.training["command"].endswith("--images 12 --classes defects")
     else:
         assert card.defects == ()
         assert "naming" not in card.metrics
+        assert card.training["command"].endswith("--images 12")
+    assert not (tmp_path / "c.pt").exists(), "another training may take the name"
     assert tensors["head.weight"].dtype == torch.float16
     assert out.stat().st_size < 32_000_000
     assert card.metrics["image_auroc"] == report.image_auroc

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,8 +29,6 @@ from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pillqc.model.network import CustomVGG
     from pillqc.training.loop import Epoch
 
@@ -323,6 +322,31 @@ def test_names_alone_keep_the_size_that_their_threshold_was_chosen_at(
     assert not out.exists()
     trained(short(pills, out, weights=str(small_file), size=0, **options))
     assert read_artifact(out)[0].size == 32
+
+
+@pytest.mark.usefixtures("small_shipped")
+@pytest.mark.parametrize("names_only", [False, True])
+def test_a_threshold_that_is_kept_is_no_guess(
+    pills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_only: bool
+) -> None:
+    """Without validation images of both kinds names are not calibrated, good and bad stay."""
+    root, out = tmp_path / "few", tmp_path / "m.safetensors"
+    notes: list[str] = []
+    for kind, many in (("good", 3), ("crack", 1), ("scratch", 1)):
+        (root / kind).mkdir(parents=True)
+        for path in sorted(pills.glob(f"test/{kind}/*.png"))[:many]:
+            shutil.copy(path, root / kind)
+    monkeypatch.chdir(root)
+    run = short(Path(), out, epochs=1, classes="defects", names_only=names_only)
+    done = run_training(run, on_note=notes.append)
+    assert done is not None
+    assert done.chosen is None
+    assert sum("the threshold is a guess" in note for note in notes) == (not names_only)
+    assert sum("the names are not calibrated" in note for note in notes) == names_only
+    card, shipped = read_artifact(out)[0], load_model().card
+    assert shipped is not None
+    assert card.data["folder"] == "few", "the name of the folder that one is in"
+    assert card.threshold == (shipped.threshold if names_only else 0.5)
 
 
 def test_pasting_needs_masks(pills: Path, tmp_path: Path) -> None:
