@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -82,3 +83,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = 0 if "slow" in marks else 1 if marks & {"torch", "browser"} else 2
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """No collection of garbage goes through the libraries and the tests themselves again.
+
+    Sessions of workers collect it at every scenario, here with everything that all tests import.
+    """
+    gc.collect()
+    gc.freeze()

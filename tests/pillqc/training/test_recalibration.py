@@ -39,19 +39,26 @@ def _predicted(model: CustomVGG, root: Path) -> list[Prediction]:
     return [p for p in found if isinstance(p, Prediction)]
 
 
-def test_the_threshold_is_that_of_these_pictures(done: Recalibrated, rendered: Path) -> None:
+@pytest.fixture(scope="module")
+def after(done: Recalibrated, rendered: Path) -> list[Prediction]:
+    """What that model says of them."""
+    return _predicted(done.model, rendered)
+
+
+def test_the_threshold_is_that_of_these_pictures(
+    done: Recalibrated, after: list[Prediction], rendered: Path
+) -> None:
     """At most 1 % of the good ones are called bad; of few ones none."""
-    bad = np.array([p.bad for p in _predicted(done.model, rendered)])
+    bad = np.array([p.bad for p in after])
     labels = np.array([sample.bad for sample in read_samples(rendered)])
     assert done.card.threshold == pytest.approx(between_scores(labels, bad, 0.01), abs=1e-5)
     assert (bad[~labels] < done.card.threshold).all()
     assert done.card.threshold != load_model().threshold
 
 
-def test_the_order_of_pills_and_the_names_stay(done: Recalibrated, rendered: Path) -> None:
+def test_the_order_of_pills_and_the_names_stay(after: list[Prediction], rendered: Path) -> None:
     """Only a training changes what the model sees in a pill."""
     before = _predicted(load_model().model, rendered)
-    after = _predicted(done.model, rendered)
     order = stats.spearmanr([p.bad for p in before], [p.bad for p in after]).statistic
     assert order > 0.999
     assert len(before[0].defects) == len(load_model().defects)

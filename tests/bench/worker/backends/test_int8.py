@@ -10,9 +10,16 @@ import pytest
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Status, Task, stock_default
+from bench.worker.backends import placebo
+from bench.worker.main import status_of
+from bench.worker.session import Session
+from bench.worker.workload import Workload
+from tests.bench.worker.backends.conftest import SIDE
 from tests.hardware import needs_vnni
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.bench.worker.backends.conftest import Worker
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
@@ -64,9 +71,9 @@ def test_stock_has_int8_in_compile_alone(stock: Worker, mode: Mode) -> None:
     assert caught.value.status is Status.UNSUPPORTED
 
 
-@pytest.mark.ipex
-def test_a_backend_without_int8_says_so(placebo: Worker) -> None:
+def test_a_backend_without_int8_says_so(pills: Path) -> None:
     """The placebo shows what importing IPEX does to stock default, nothing else."""
-    with pytest.raises(WorkerError, match="no int8") as caught:
-        placebo.prepare(replace(STOCK, backend="placebo"))
-    assert caught.value.status is Status.UNSUPPORTED
+    work = Workload(pills, seed=0, weights="random", image_size=SIDE)
+    with pytest.raises(NotImplementedError, match="no int8") as caught:
+        Session("placebo", placebo, work).prepare(replace(STOCK, backend="placebo"))
+    assert status_of(caught.value) is Status.UNSUPPORTED
