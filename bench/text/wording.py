@@ -195,6 +195,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def rounds_in_launches(rounds: int, launches: int) -> str:
+    """Return `8 rounds in 1 launch`."""
+    return f"{count(rounds, 'round')} in {count(launches, 'launch', 'launches')}"
+
+
 def span(numbers: Collection[int], noun: str) -> str:
     """Return `32 images` if all are equal, else `8 to 32 images`."""
     low, high = min(numbers), max(numbers)
