@@ -190,6 +190,8 @@ def _run(
     from bench.studies.study_folder import StudyRequest
 
     arguments.check_writable(reports, "--reports")
+    if again:
+        options.refuse_idle("--again", "--reports")
     folder = again or measure(StudyRequest(profile=PROFILES[profile], budget_s=budget, **request))
     write_page(name, folder, read_page(folder), reports)
 

@@ -58,6 +58,8 @@ def suite(
             click.echo(f"{model.name:40} {model.kind}")
         return
     check_writable(reports, "--reports")
+    if again or resume:
+        options.refuse_idle("--again" if again else "--resume", "--reports")
     if again:
         chosen, _ = measure.read(again)
     elif resume:

@@ -57,6 +57,8 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     from bench.tutorial import measure, page
 
     check_writable(reports, "--reports")
+    if again or resume:
+        options.refuse_idle(*(("--again",) if again else ("--resume", "--part")), "--reports")
     if again:
         chosen = measure.read(again)
     elif resume:

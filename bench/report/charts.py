@@ -119,7 +119,7 @@ def over_batch(facts: Facts) -> list[Drawing]:
     for row in facts.scenarios.values():
         wanted = row.task == Task.INFERENCE and row.dtype == "fp32" and row.backend != "placebo"
         if wanted and facts.is_measured(row) and row.median_ms and row.images_per_s:
-            same.setdefault(name_of(row), []).append(row)
+            same.setdefault(name_of(row).replace(" · fp32", ""), []).append(row)
     if len({row.batch_size for rows in same.values() for row in rows}) < 2:
         return []
     items = facts.nouns.items

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from bench.analysis.run_facts import comparison_of
 from bench.errors import RecordError
 from bench.plan.scenario import BaselineKind
-from bench.report import machine, sparklines
+from bench.report import machine, method, sparklines
 from bench.report.layout import lay_out
 from bench.report.table import Cell, Row, Table, ratio_cell, tags, verdict_cell
 from bench.report.varied import page_facts
@@ -95,10 +95,7 @@ def _run_row(name: Cell, facts: Facts) -> Row:
 
 def _model(facts: Facts) -> str:
     """Name the user's own model with its settings, or the inspector."""
-    own = facts.metadata.request.own
-    if not own.model:
-        return "pill inspector"
-    return f"{own.model}({', '.join(own.settings)})" if own.settings else own.model
+    return method.model_name(facts) if facts.is_own_model else "pill inspector"
 
 
 def _row(name: Cell, *texts: str) -> Row:
@@ -147,7 +144,7 @@ def _histories(runs: Sequence[Facts], name: str) -> Table:
             ),
             ratio_cell(latest),
             verdict_cell(latest.verdict),
-            Cell(text="", drawing=drawing, note=span),
+            Cell(text="", sort=len(points), drawing=drawing, note=span),
         )
         rows.append(Row(cells=cells, **tags(known), verdict=latest.verdict))
     return Table(

@@ -84,14 +84,18 @@ def repeat(facts: Facts) -> str:
     return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
 
 
+def model_name(facts: Facts) -> str:
+    """Return the model's name, of a user's own with its settings; empty if it is not known."""
+    own = facts.metadata.request.own
+    name = own.model or facts.metadata.model.name
+    return f"{name}({', '.join(own.settings)})" if own.settings else name
+
+
 def model_in_one_line(facts: Facts) -> str:
     """Return which model was measured: its name, parameters and weights, and what it takes."""
     model = facts.metadata.model
-    name = facts.metadata.request.own.model or model.name
-    if not name:
+    if not (name := model_name(facts)):
         return ""
-    if settings := facts.metadata.request.own.settings:
-        name += f"({', '.join(settings)})"
     parts = [name]
     if model.parameters:
         parts.append(f"{digits(model.parameters / 1e6)} million parameters")

@@ -52,7 +52,7 @@ def leaving(facts: Facts) -> Answer | None:
         missing = "No IPEX scenario was measured beside the other environment."
         return unanswered("leaving", _QUESTION, missing)
     many = len(others(facts)) > 1
-    names = [f"{_place(one)}, {one.environment}" if many else _place(one) for one in found]
+    names = [f"{_place(one)} ({one.environment})" if many else _place(one) for one in found]
     headline, tone = _headline(found, names)
     return Answer(
         key="leaving",

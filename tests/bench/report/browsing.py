@@ -37,6 +37,21 @@ def fits(page: Page, width: int) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth") <= width)
 
 
+_BEYOND = """() => [...document.querySelectorAll('svg.drawing')]
+  .filter(drawing => drawing.getClientRects().length)
+  .flatMap(drawing => [...drawing.querySelectorAll('text')].filter(text => {
+    const box = text.getBBox(), all = drawing.viewBox.baseVal;
+    return box.x < 0 || box.y < 0
+      || box.x + box.width > all.width || box.y + box.height > all.height;
+  }).map(text => text.textContent))"""
+
+
+def cut_texts(page: Page) -> list[str]:
+    """The texts that the edge of their drawing cuts, in the drawings that are visible."""
+    found: list[str] = page.evaluate(_BEYOND)
+    return found
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of an `rgb(...)`, 0 to 1, as WCAG defines it."""
     channels = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
