@@ -26,25 +26,19 @@ _again = click.option(
 )
 
 
-def _study(command: _Command) -> _Command:
-    """Give a command the options of every study."""
-    for option in (
-        _again,
-        options.reports,
-        options.results,
-        options.threads,
-        options.budget("by default a share of the profile's"),
-        options.profile("smoke"),
-    ):
-        command = option(command)
-    return command
+def _all_of(*given: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: functools.reduce(lambda so_far, option: option(so_far), given, command)
 
 
-def _of_pills(command: _Command) -> _Command:
-    """Give a command the options of a study that works on pill images."""
-    for option in (options.seed, options.weights, options.good, options.data, options.only):
-        command = option(command)
-    return command
+_study = _all_of(
+    _again,
+    options.reports,
+    options.results,
+    options.threads,
+    options.budget("by default a share of the profile's"),
+    options.profile("smoke"),
+)
+_of_pills = _all_of(options.seed, options.weights, options.good, options.data, options.only)
 
 
 @click.command()

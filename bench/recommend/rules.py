@@ -310,14 +310,10 @@ def uses(facts: Facts) -> list[Use]:
         wishes.append(
             ("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=facts.decides))
         )
-    found: list[Use] = []
-    named: set[str] = set()
+    found: dict[str, Use] = {}
     for text, options, wish in wishes:
         answer = recommend(facts, wish)
-        name = answer.row.scenario if answer.row else ""
-        if name in named:
-            continue
-        named.add(name)
         command = shlex.join(["bench", "recommend", f"results/{facts.run_id}", *options])
-        found.append(Use(wish=text, command=command, found=answer))
-    return found
+        name = answer.row.scenario if answer.row else ""
+        found.setdefault(name, Use(wish=text, command=command, found=answer))
+    return [*found.values()]

@@ -33,10 +33,6 @@ from bench.text.wording import bounds, digits, times
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "Bar", "Curve", "Drawing", "Series", "Span", "bars", "grouped_bars", "intervals", "lines",
-]  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class Span:

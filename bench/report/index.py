@@ -45,7 +45,7 @@ def render_index(results: Path, reports: Path) -> str:
             rows.append(("", _row(name, "", "", "", "", "", "", str(error))))
         else:
             runs.append(facts)
-            rows.append((_started(facts), _run_row(name, facts)))
+            rows.append((facts.metadata.started_utc, _run_row(name, facts)))
     rows.sort(key=lambda item: item[0], reverse=True)
     table = Table(
         name="runs",
@@ -55,7 +55,7 @@ def render_index(results: Path, reports: Path) -> str:
         can_filter=True,
         empty="There is no run yet: measure one with bench run.",
     )
-    runs.sort(key=lambda facts: (_started(facts), facts.run_id))
+    runs.sort(key=lambda facts: (facts.metadata.started_utc, facts.run_id))
     return lay_out("index.html", {"title": "All runs", "runs": table, "machines": _machines(runs)})
 
 
@@ -73,17 +73,13 @@ def _read(folder: Path) -> records.Run:
     )
 
 
-def _started(facts: Facts) -> str:
-    return facts.metadata.started_utc
-
-
 def _run_row(name: Cell, facts: Facts) -> Row:
     metadata = facts.metadata
     measured = sum(facts.is_measured(row) for row in facts.scenarios.values())
     trouble = "" if metadata.complete else "incomplete"
     return _row(
         name,
-        _started(facts),
+        facts.metadata.started_utc,
         _model(facts),
         machine.in_one_line(facts),
         metadata.profile,

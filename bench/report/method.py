@@ -122,18 +122,9 @@ def _inputs(facts: Facts) -> str:
     return f"inputs from {data.root}" if data.root else ""
 
 
-def _functions(facts: Facts) -> list[tuple[str, str]]:
-    own = facts.metadata.request.own
-    return [
-        ("Labels by", own.decide),
-        ("int8 calibrated on", own.calibration),
-        ("Loss of a training step by", f"{own.train_step}; Adam" if own.train_step else ""),
-    ]
-
-
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """Return where the run comes from, as labels and values."""
-    metadata = facts.metadata
+    metadata, own = facts.metadata, facts.metadata.request.own
     commit = metadata.commit
     if commit and metadata.dirty:
         commit += " with uncommitted changes"
@@ -145,7 +136,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
     items = facts.nouns.items.capitalize()
     gflop, memory = metadata.model.gflop_per_image, metadata.harness.peak_memory_gib
     variables = metadata.machine.env.items()
-    arithmetic = "" if gflop is None else f"{digits(gflop)} GFLOP {facts.nouns.an_item}"
+    arithmetic = "" if gflop is None else f"{digits(gflop)} GFLOP an {facts.nouns.item}"
     pairs = [
         ("Run", facts.run_id),
         ("Started", metadata.started_utc),
@@ -157,7 +148,9 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Model's arithmetic", arithmetic),
         (items, data),
         (f"{items}' checksum", metadata.data.sha256),
-        *_functions(facts),
+        ("Labels by", own.decide),
+        ("int8 calibrated on", own.calibration),
+        ("Loss of a training step by", f"{own.train_step}; Adam" if own.train_step else ""),
         ("Memory of all processes together, at most", f"{memory:.1f} GiB" if memory else ""),
         ("Harness's own CPU use", percent(metadata.harness.parent_cpu_share)),
         (

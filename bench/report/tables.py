@@ -166,7 +166,7 @@ def money(facts: Facts, anchors: Anchors) -> Table:
             f"{items} per dollar": lambda row: quantity(
                 images_per_dollar(row.images_per_s, facts.price)
             ),
-            f"Joules {nouns.an_item}": lambda row: quantity(row.joules_per_image),
+            f"Joules an {nouns.item}": lambda row: quantity(row.joules_per_image),
         },
         anchors,
     )

@@ -66,11 +66,6 @@ class Nouns:
     decision: str = "decision"
 
     @property
-    def an_item(self) -> str:
-        """The item with its article."""
-        return f"an {self.item}"
-
-    @property
     def items(self) -> str:
         """The plural of `item`."""
         return f"{self.item}s"
@@ -295,12 +290,8 @@ def spoken(row: ScenarioRow) -> str:
     if row.backend in FURTHER_BACKENDS:
         return f"{backend_name(row.backend)}{dtype}{environment}"
     backend = {"stock": "stock PyTorch", "ipex": "IPEX"}.get(row.backend, row.backend)
-    mode = {
-        "eager": "eager",
-        "torchscript": "with TorchScript",
-        "compile": "with torch.compile",
-        "aot": "with AOTInductor",
-    }.get(row.mode, row.mode)
+    has_name = row.mode in _MODES and row.mode != "eager"
+    mode = f"with {_MODES[row.mode]}" if has_name else row.mode
     notes = [_FUSION.get(row.fusion or "", row.fusion or "")]
     if row.backend == "stock" and row.mode == "eager":
         notes.append(row.layout)

@@ -39,6 +39,11 @@ def decisions(facts: Facts) -> Answer:
     inference = [row for row in rows if facts.scenarios[row.scenario].task == Task.INFERENCE]
     wrong = [row for row in rows if not row.within_tolerance]
     changed = [row for row in inference if row.decisions_changed and row not in wrong]
+    allowed = "outputs differ by {}, {} is allowed"
+    said = [(r, allowed.format(tiny(r.max_abs_error), tiny(r.tolerance))) for r in wrong[:3]]
+    for row in changed[:3]:
+        count_of = count(row.decisions_changed or 0, nouns.decision)
+        said.append((row, f"{count_of} of {row.images} changed"))
     headline, tone = _decision_headline(facts, inference, len(changed), len(wrong))
     number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
     details = [*_largest_errors(facts)]
@@ -50,24 +55,7 @@ def decisions(facts: Facts) -> Answer:
         headline=headline,
         tone=tone,
         number=f"{len(wrong)} wrong" if wrong else number,
-        lines=(
-            *(
-                Line(
-                    label=row.scenario,
-                    text=f"outputs differ by {tiny(row.max_abs_error)}, "
-                    f"{tiny(row.tolerance)} is allowed",
-                )
-                for row in wrong[:3]
-            ),
-            *(
-                Line(
-                    label=row.scenario,
-                    text=f"{count(row.decisions_changed or 0, nouns.decision)} of {row.images} "
-                    "changed",
-                )
-                for row in changed[:3]
-            ),
-        ),
+        lines=tuple(Line(label=row.scenario, text=text) for row, text in said),
         details=tuple(details),
     )
 
