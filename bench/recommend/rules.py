@@ -109,10 +109,9 @@ def _pick(
         return None
     ranked = candidates(facts, group, int8=wish.int8)
     default = facts.default_of(group)
-    if default is not None and facts.is_measured(default) and default.rounds > 0:
-        rows = [default, *(row for row, _ in ranked)]
-    else:
-        default, rows = None, [row for row, _ in ranked]
+    if default is not None and not (facts.is_measured(default) and default.rounds > 0):
+        default = None
+    rows = [*([default] if default else []), *(row for row, _ in ranked)]
     unmet = {row.scenario: _unmet(facts, row, wish) for row in rows}
     nearest = sorted(rows, key=lambda row: _beyond(facts, row, wish))
     refused += [f"{r.scenario}: {why}" for r in nearest if (why := unmet[r.scenario])]
