@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RecordError, UsageError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.profiles import PROFILES
 from pillqc import terminal
@@ -109,16 +109,38 @@ def given(context: click.Context) -> list[str]:
     ]
 
 
+def refuse_idle(option: str, *beside: str) -> None:
+    """Refuse what would do nothing beside `--resume` or `--again`, which keep what was typed first.
+
+    Raises:
+        UsageError: another option was typed than these.
+    """
+    typed = given(click.get_current_context())
+    if idle := [name for name in typed if name not in (option, *beside)]:
+        raise UsageError(f"{option} keeps the settings it began with: leave {', '.join(idle)} out")
+
+
 def newest_run(results: Path) -> Path:
     """Return the folder of the run that started last.
 
     Raises:
         BenchError: there is none.
     """
-    runs = sorted(path.parent for path in results.glob("*/environment.json"))
+    runs = [path.parent for path in results.glob("*/environment.json")]
     if not runs:
         raise BenchError(f"there is no run in {results}: measure one with `bench run`")
-    return runs[-1]
+    return max(runs, key=lambda folder: (_started(folder), folder.name))
+
+
+def _started(folder: Path) -> str:
+    """Return when a run started, which a renamed folder no longer says; a damaged one, never."""
+    from bench.store import records
+    from bench.store.metadata import RunMetadata
+
+    try:
+        return RunMetadata.of(records.read_environment(folder)).started_utc
+    except RecordError:
+        return ""
 
 
 def read_run(folder: Path) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from bench.cli import options
 from bench.errors import BenchError
-from bench.text.wording import finite
+from bench.text.wording import json_text
 
 if TYPE_CHECKING:
     from bench.analysis.run_facts import Comparison, Facts
@@ -78,7 +77,7 @@ def recommend(
     facts = page_facts(options.read_run(run_folder or options.newest_run(results)))
     found = rules.recommend(facts, rules.Wish(**wish))
     if as_json:
-        click.echo(json.dumps(_json(facts, found), indent=2))
+        click.echo(json_text(_json(facts, found)))
     else:
         if facts.is_own_model:
             click.echo(f"Model: {method.model_in_one_line(facts)}")
@@ -117,8 +116,6 @@ def _beside(way: SupportedWay) -> dict[str, Any]:
     }
 
 
-def _ends(comparison: Comparison | None) -> list[float | None] | None:
-    """Return the estimate and both ends of the interval; None for an open end."""
-    if comparison is None:
-        return None
-    return [finite(end) for end in (comparison.estimate, comparison.low, comparison.high)]
+def _ends(comparison: Comparison | None) -> list[float] | None:
+    """Return the estimate and both ends of the interval."""
+    return [comparison.estimate, comparison.low, comparison.high] if comparison else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from bench.cli import options
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.analysis.prices import Prices
     from bench.store.records import Run
 
@@ -79,8 +82,7 @@ def report(
     if len(runs) > 1:
         if format_ != "html":
             raise UsageError("several runs make one HTML page: leave --format out")
-        others = f"{runs[0].folder.resolve().name[:40]}-and-{len(runs) - 1}-more"
-        path = output or reports / f"compare-{others}.html"
+        path = output or reports / f"compare-{_together(runs)}.html"
         durable.replace(path, build_comparison(runs, table).encode(), make_folder=True)
         click.echo(f"report   {path}")
     else:
@@ -107,7 +109,7 @@ def write_and_summarise(
 ) -> None:
     """Write a run's report and the index of all runs, and print the run's summary.
 
-    `results` is the folder that the index lists; by default the one that holds the run. `explain`
+    The index lists the folder `results`; where that has no run, the one that holds this. `explain`
     names two scenarios whose difference the page explains first and the terminal instead of the
     summary.
 
@@ -122,8 +124,17 @@ def write_and_summarise(
     words = explanation(run, *explain) if explain else summary(run)
     page = in_format(run, format_, prices, explain)
     durable.replace(path, page.encode(), make_folder=True)
-    _write_index(results or folder.parent, reports / "index.html")
+    has_runs = results is not None and any(results.glob("*/environment.json"))
+    _write_index(results if results and has_runs else folder.parent, reports / "index.html")
     click.echo(f"report   {path}\n\n{words}")
+
+
+def _together(runs: Sequence[Run]) -> str:
+    """Name the page of several runs, so that no other runs' page has its name."""
+    names = "-and-".join(run.folder.resolve().name for run in runs)
+    if len(names.encode()) <= 120:
+        return names
+    return f"{names[:25]}-and-{len(runs) - 1}-more-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 def _write_index(results: Path, path: Path) -> None:

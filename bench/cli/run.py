@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from bench.run.request import OwnChoice
 
-_BESIDE_RESUME = ("--resume", "--budget", "--reports")
 _OF_OWN_MODEL = ("model", "inputs", "shape", "settings", "decide", "calibration", "train_step")
 _OF_THE_INSPECTOR = ("--data", "--good", "--weights")
 
@@ -105,9 +104,8 @@ def run(
     from bench.run.request import RunRequest
 
     typed = options.given(context)
-    idle = [name for name in typed if name not in _BESIDE_RESUME]
-    if resume is not None and idle:
-        raise UsageError(f"--resume keeps the run's own settings: leave {', '.join(idle)} out")
+    if resume is not None:
+        options.refuse_idle("--resume", "--budget", "--reports")
     idle = [name for name in typed if name in _OF_THE_INSPECTOR]
     if others["model"] is not None and idle:
         raise UsageError(

@@ -28,36 +28,19 @@ _again = click.option(
 )
 
 
-def _study(command: _Command) -> _Command:
-    """Give a command the options of every study."""
-    for option in (
-        _again,
-        options.reports,
-        options.results,
-        options.threads,
-        options.budget("by default a share of the profile's"),
-        options.profile("smoke"),
-    ):
-        command = option(command)
-    return command
+def _all_of(*given: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: functools.reduce(lambda so_far, option: option(so_far), given, command)
 
 
-def _of_pills(command: _Command) -> _Command:
-    """Give a command the options of a study that works on pill images."""
-    for option in (options.seed, options.weights, options.good, options.data, options.only):
-        command = option(command)
-    return command
-
-
-def refuse_idle(again: str, *beside: str) -> None:
-    """Refuse what was typed beside an option that keeps the settings of what was measured.
-
-    Raises:
-        UsageError: it would change nothing.
-    """
-    typed = options.given(click.get_current_context())
-    if idle := [name for name in typed if name not in (again, *beside)]:
-        raise UsageError(f"{again} keeps the settings it began with: leave {', '.join(idle)} out")
+_study = _all_of(
+    _again,
+    options.reports,
+    options.results,
+    options.threads,
+    options.budget("by default a share of the profile's"),
+    options.profile("smoke"),
+)
+_of_pills = _all_of(options.seed, options.weights, options.good, options.data, options.only)
 
 
 @click.command()
@@ -205,7 +188,7 @@ def _run(
 
     arguments.check_writable(reports, "--reports")
     if again is not None:
-        refuse_idle("--again", "--reports")
+        options.refuse_idle("--again", "--reports")
         study = records.read_environment(again).get("study")
         if study != name:
             what = f"of bench {study}" if study else "of a run"

@@ -48,7 +48,7 @@ def suite(
       bench suite --models mine.json     yours beside them (docs/suite.md)
       bench suite --resume results/suite/20261128T170000Z
     """
-    from bench.cli.studies import refuse_idle, write_page
+    from bench.cli.studies import write_page
     from bench.plan.arguments import check_writable
     from bench.store import records
     from bench.suite import measure, models, page, result
@@ -60,11 +60,11 @@ def suite(
         return
     check_writable(reports, "--reports")
     is_interrupted = False
+    if again or resume:
+        options.refuse_idle("--again" if again else "--resume", "--reports")
     if again:
-        refuse_idle("--again", "--reports")
         chosen, _ = measure.read(again)
     elif resume:
-        refuse_idle("--resume", "--reports")
         chosen = measure.resumed(resume)
     else:
         chosen = measure.new(results, models.chosen(names, extra), **effort)

@@ -53,18 +53,17 @@ def tutorial(  # more than 8 parameters: click passes one for each option
       bench tutorial --part model --part layers   only these
       bench tutorial --resume results/tutorial/20261128T200000Z
     """
-    from bench.cli.studies import refuse_idle
     from bench.plan.arguments import check_writable
     from bench.store import durable, records
     from bench.tutorial import measure, page
 
     check_writable(reports, "--reports")
     is_interrupted = False
+    if again or resume:
+        options.refuse_idle(*(("--again",) if again else ("--resume", "--part")), "--reports")
     if again:
-        refuse_idle("--again", "--reports")
         chosen = measure.read(again)
     elif resume:
-        refuse_idle("--resume", "--part", "--reports")
         chosen = measure.resumed(resume)
     else:
         chosen = measure.new(results, reports, data, good, seed)

@@ -137,16 +137,12 @@ class InputsInCode:
         self, *, traced: bool, laid_out: bool, names: tuple[str, ...] = ()
     ) -> Iterator[str]:
         """Yield the imports that the lines of `layout` and `trace` need."""
+        wanted = ["tree_flatten", "tree_unflatten"] if traced and self._needs_wrapper else []
         nested = not self.is_single or bool(names)
-        wanted = []
-        if traced and self._needs_wrapper:
-            wanted.append("tree_flatten")
         if laid_out and nested and self.form and {*self.form.dims} & set(_FORMATS):
             wanted.append("tree_map_only")
-        if traced and self._needs_wrapper:
-            wanted.append("tree_unflatten")
         if wanted:
-            yield f"from torch.utils._pytree import {', '.join(wanted)}"
+            yield f"from torch.utils._pytree import {', '.join(sorted(wanted))}"
 
     def fast_path(self, row: ScenarioRow) -> tuple[str, ...]:
         """Return the line that switches off the fast path of PyTorch's attention, if it must be."""

@@ -193,7 +193,8 @@ def _code(row: ScenarioRow, torch: str | None, given: InputsInCode) -> str | Non
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
-    if row.mode == "compile" and row.task == Task.INFERENCE and not _is_unfrozen(row):
+    freezes = row.mode == "compile" and NO_FREEZING not in option_tags(row)
+    if freezes and row.task == Task.INFERENCE:
         yield _FREEZING
     if (row.backend, row.dtype) == ("stock", "int8"):
         yield "from pathlib import Path\n"
@@ -202,10 +203,6 @@ def _imports(row: ScenarioRow) -> Iterator[str]:
         yield "import torch._inductor"
     if row.backend == "ipex":
         yield "import intel_extension_for_pytorch as ipex"
-
-
-def _is_unfrozen(row: ScenarioRow) -> bool:
-    return NO_FREEZING in option_tags(row)
 
 
 def _inference(row: ScenarioRow, given: InputsInCode) -> Iterator[str]:

@@ -7,6 +7,7 @@ faster; a larger estimate is not enough.
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -108,12 +109,12 @@ def _pick(
         return None
     ranked = candidates(facts, group, int8=wish.int8)
     default = facts.default_of(group)
-    if default is not None and facts.is_measured(default) and default.rounds > 0:
-        rows = [default, *(row for row, _ in ranked)]
-    else:
-        default, rows = None, [row for row, _ in ranked]
+    if default is not None and not (facts.is_measured(default) and default.rounds > 0):
+        default = None
+    rows = [*([default] if default else []), *(row for row, _ in ranked)]
     unmet = {row.scenario: _unmet(facts, row, wish) for row in rows}
-    refused += [f"{name}: {reason}" for name, reason in unmet.items() if reason]
+    nearest = sorted(rows, key=lambda row: _beyond(facts, row, wish))
+    refused += [f"{r.scenario}: {why}" for r in nearest if (why := unmet[r.scenario])]
     fitting = [(row, alone) for row, alone in ranked if not unmet[row.scenario]]
     if default is not None and not unmet[default.scenario]:
         faster = next((row for row, alone in fitting if alone.verdict == Verdict.FASTER), None)
@@ -162,6 +163,13 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
         if changed
         else f"its {decision}s were not compared"
     )
+
+
+def _beyond(facts: Facts, row: ScenarioRow, wish: Wish) -> float:
+    """Return what the wish limits, by which refused scenarios are ordered: the nearest first."""
+    if wish.latency_p99_ms is None:
+        return (row.peak_rss_mb or math.inf) if wish.memory_mb is not None else 0.0
+    return slow_call_ms(facts, row)[0] or math.inf
 
 
 def slow_call_ms(facts: Facts, row: ScenarioRow) -> tuple[float | None, str]:
@@ -274,10 +282,18 @@ class Use:
         return _named(self.found.alternatives)
 
 
+def at_smallest_batch(facts: Facts) -> str:
+    """Name the wish without limits: one item at a time, or the smallest batch that was measured."""
+    group = next(iter(of_task(facts.groups, Task.INFERENCE)), None)
+    if group is None or group.batch_size == 1:
+        return f"One {facts.nouns.item} at a time"
+    return f"Smallest batch measured ({group.batch_size})"
+
+
 def uses(facts: Facts) -> list[Use]:
     """Return the wishes in order, without those whose scenario an earlier one names already."""
     wishes = [
-        (f"One {facts.nouns.item} at a time", (), Wish()),
+        (at_smallest_batch(facts), (), Wish()),
         (f"Most {facts.nouns.items} a second", ("--throughput",), Wish(throughput=True)),
     ]
     rows = [row for row in facts.scenarios.values() if row.task == Task.INFERENCE]
@@ -293,14 +309,10 @@ def uses(facts: Facts) -> list[Use]:
         wishes.append(
             ("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=facts.decides))
         )
-    found: list[Use] = []
-    named: set[str] = set()
+    found: dict[str, Use] = {}
     for text, options, wish in wishes:
         answer = recommend(facts, wish)
-        name = answer.row.scenario if answer.row else ""
-        if name in named:
-            continue
-        named.add(name)
         command = shlex.join(["bench", "recommend", f"results/{facts.run_id}", *options])
-        found.append(Use(wish=text, command=command, found=answer))
-    return found
+        name = answer.row.scenario if answer.row else ""
+        found.setdefault(name, Use(wish=text, command=command, found=answer))
+    return [*found.values()]

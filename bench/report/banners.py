@@ -65,7 +65,7 @@ def _incomplete(facts: Facts) -> Iterator[tuple[str, str, str]]:
     others = _sentences([event for event in events if event.kind not in _BUDGET])
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
-        others.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
+        others.append(f"{len(facts.never_measured)} of {total} scenarios left no row.")
     if facts.metadata.complete is not True:
         interrupted = any(event.kind is EventKind.INTERRUPTED for event in events)
         early = (

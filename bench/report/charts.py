@@ -8,7 +8,7 @@ from bench.analysis.run_facts import Comparison, Facts, Group, is_stock_default,
 from bench.analysis.winners import best_ipex
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import figures, tables
-from bench.report.figures import Bar, Curve, Drawing, Series, Span
+from bench.report.figures import Bar, Curve, Series, Span
 from bench.report.layer_charts import name_of
 from bench.text import wording
 from bench.text.wording import TIMES, digits, percent, seconds
@@ -16,6 +16,7 @@ from bench.text.wording import TIMES, digits, percent, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from bench.report.drawing import Drawing
     from bench.store.records import ScenarioRow
 
 
@@ -119,7 +120,7 @@ def over_batch(facts: Facts) -> list[Drawing]:
     for row in facts.scenarios.values():
         wanted = row.task == Task.INFERENCE and row.dtype == "fp32" and row.backend != "placebo"
         if wanted and facts.is_measured(row) and row.median_ms and row.images_per_s:
-            same.setdefault(name_of(row), []).append(row)
+            same.setdefault(name_of(row).replace(" · fp32", ""), []).append(row)
     if len({row.batch_size for rows in same.values() for row in rows}) < 2:
         return []
     items = facts.nouns.items
@@ -211,11 +212,8 @@ def memory(facts: Facts) -> Drawing | None:
     """Draw peak memory at the largest batch."""
     groups = of_task(facts.groups, Task.INFERENCE)
     largest = max((group.batch_size for group in groups), default=0)
-    peaks = [
-        (row, row.peak_rss_mb)
-        for row in facts.scenarios.values()
-        if row.task == Task.INFERENCE and row.batch_size == largest
-    ]
+    rows = (row for row in facts.scenarios.values() if row.task == Task.INFERENCE)
+    peaks = ((row, row.peak_rss_mb) for row in rows if row.batch_size == largest)
     return _bars(
         "memory",
         ((row, peak, f"{digits(peak)} MB") for row, peak in peaks if peak),

@@ -27,19 +27,17 @@ if TYPE_CHECKING:
     from bench.report.answers import Answer
     from bench.report.banners import Banner
     from bench.report.drawing import Drawing
-    from bench.store.metadata import RunMetadata
     from bench.store.records import ScenarioRow
 
 _FASTEST = "Fastest"
 _QUESTIONS = ("latency", "throughput", "ipex", "supported", "decisions", "noise")
 """Keys of the answers on a run's card."""
-_SHARED: tuple[tuple[str, Callable[[RunMetadata], object]], ...] = (
-    ("commit", lambda run: run.commit),
-    ("profile", lambda run: run.profile),
-    ("model", lambda run: run.model.name),
-    ("model's weights", lambda run: run.model.weights),
-    ("images", lambda run: run.data.sha256),
-    ("policy", lambda run: run.policy.verdict.minimal_effect),
+_SHARED: tuple[tuple[str, Callable[[Facts], str]], ...] = (
+    ("commit", lambda facts: facts.metadata.commit),
+    ("profile", lambda facts: facts.metadata.profile),
+    ("model", method.model_name),
+    ("weights", lambda facts: facts.metadata.model.weights),
+    ("images", lambda facts: facts.metadata.data.sha256),
 )
 """What should be the same in runs that are compared."""
 
@@ -134,7 +132,7 @@ def _card(name: str, facts: Facts) -> Card:
         banners=tuple(one for one in banners.banners(facts) if one.level != "note"),
         facts=(
             ("bf16", answers.bf16_ability(facts)),
-            ("Price", price.words if price else "unknown: give yours with --prices FILE"),
+            ("Price", price.words if price else machine.no_price(facts)),
             ("Packages", f"torch {_torch(facts)}, {f'IPEX {ipex}' if ipex else 'no IPEX'}"),
         ),
     )
@@ -144,10 +142,14 @@ def differences(names: Sequence[str], runs: Sequence[Facts]) -> list[str]:
     """Return a sentence for each thing that should be the same in all runs and is not."""
     found = []
     for what, read in _SHARED:
-        values = [str(read(facts.metadata) or "unknown") for facts in runs]
-        if len(set(values)) > 1:
-            each = [f"{name}: {value[:16]}" for name, value in zip(names, values, strict=True)]
-            found.append(f"The {what} differs, so compare with care: {'; '.join(each)}.")
+        values = [read(facts) or "unknown" for facts in runs]
+        if (different := len(set(values))) > 1:
+            cut = [value[:16] for value in values]
+            shown = cut if len(set(cut)) == different else values
+            each = [f"{name}: {value}" for name, value in zip(names, shown, strict=True)]
+            found.append(f"Not the same {what}, so compare with care: {'; '.join(each)}.")
+    if any(facts.policy != runs[0].policy for facts in runs):
+        found.append("Not the same thresholds, so compare verdicts with care.")
     return found
 
 
@@ -196,7 +198,7 @@ def throughput(names: Sequence[str], runs: Sequence[Facts]) -> Table:
         Row(
             cells=(
                 Cell(text=name, sort=name, note=f"batch {row.batch_size}"),
-                Cell(text=label, note=wording.spoken(row)),
+                Cell(text=label, sort=label, note=wording.spoken(row)),
                 quantity(row.median_ms, milliseconds),
                 quantity(row.images_per_s),
                 quantity(images_per_hour(row.images_per_s)),

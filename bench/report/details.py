@@ -120,7 +120,9 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         built = f"{seconds(row.build_s)}, {megabytes(package_mb(row))}"
         pairs.insert(7, ("Built once / loaded", f"{built} / {milliseconds(row.load_ms)}"))
     if facts.is_measured(row) and row.scenario not in facts.kernels:
-        pairs.append(("Kernels", "oneDNN logged none: the call ran on others"))
+        is_known = facts.run.kernels and row.checked is not False
+        none = "oneDNN logged none: the call ran on others"
+        pairs.append(("Kernels", none if is_known else "unknown: kernels.csv has none of it"))
     if row.layers_replaced is not None:
         pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
     if row.graph:

@@ -21,6 +21,7 @@ from bench.analysis.measurements import counted_blocks
 from bench.analysis.run_facts import Facts
 from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict
+from bench.text.wording import count, rounds_in_launches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,7 +159,7 @@ def _speedups(run: Run) -> Iterator[dict[str, Any]]:
             "range": f"± {half:.4g}",
             "extra": (
                 f"95 %: {row.speedup_low:.4g} to {row.speedup_high:.4g}\n"
-                f"{row.verdict}, {row.rounds} rounds in {row.launches} launches"
+                f"{row.verdict}, {rounds_in_launches(row.rounds, row.launches)}"
             ),
         }
 
@@ -171,5 +172,6 @@ def _times(run: Run) -> Iterator[dict[str, Any]]:
             "value": float(middle),
             "unit": "ms",
             "range": f"± {(high - low) / 2:.4g}",
-            "extra": f"half of {times.size} rounds: {low:.4g} to {high:.4g} ms\n{row.status}",
+            "extra": f"half of {count(times.size, 'round')}: {low:.4g} to {high:.4g} ms\n"
+            f"{row.status}",
         }

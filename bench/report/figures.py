@@ -33,9 +33,6 @@ from bench.text.wording import bounds, digits, times
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "Bar", "Curve", "Drawing", "Series", "Span", "bars", "grouped_bars", "intervals", "lines",
-]  # fmt: skip
 
 _TICKS: Final = 46
 """Where the bars of a grouped chart begin: left of it labels such as 12.5x have room."""
@@ -110,7 +107,7 @@ def intervals(
     """Draw ratios around 1 on a logarithmic axis, one row each; the margin is a shaded band."""
 
     def paint(canvas: Canvas) -> None:
-        left, right = (16, 16) if canvas.is_narrow else (370, 150)
+        left, right = (18, 18) if canvas.is_narrow else (370, 150)
         top, bottom = 14.0, canvas.height - 44.0
         low, high = _limits(spans)
         x = Scale(low, high, left, canvas.width - right, is_log=True)
@@ -203,7 +200,8 @@ def grouped_bars(
                     _paint_bar(canvas, y, (left + 0.05 * width, 0.9 * width), span, fill)
         for cluster, label in enumerate(clusters):
             middle = _TICKS + (cluster + 0.5) * step
-            canvas.text(middle, canvas.height - 14, label, text_anchor="middle", fill=MUTED)
+            place, size = (middle, canvas.height - 14), 9 if canvas.is_narrow else 12
+            canvas.text(*place, label, text_anchor="middle", font_size=size, fill=MUTED)
         canvas.line(_TICKS, y(1), canvas.width - 6, y(1), stroke=MUTED)
 
     description = "; ".join(
@@ -307,7 +305,8 @@ def lines(
 
     def paint(canvas: Canvas) -> None:
         below = 20 * len(curves) + 12 if canvas.is_narrow else 0
-        right = canvas.width - (12 if canvas.is_narrow else 330)
+        longest = max(len(curve.label) for curve in curves)
+        right = canvas.width - (12 if canvas.is_narrow else 330 if longest <= 40 else 430)
         top, bottom = 28, canvas.height - below - 46
         sizes = sorted({batch for curve in curves for batch, _ in curve.points})
         x = Scale(sizes[0], sizes[-1], 70, right - 18, is_log=True)
@@ -331,14 +330,16 @@ def lines(
             else:
                 place = (right + 20.0, (top + bottom) / 2 + 20 * (number - len(curves) / 2))
             _paint_curve(canvas, [place, (place[0] + 36, place[1])], curve.kind, nth)
-            canvas.text(place[0] + 46, place[1], curve.label)
+            size = 12 if len(curve.label) <= 40 else 10
+            label = shorten(curve.label, 52 if canvas.is_narrow else 62)
+            canvas.text(place[0] + 46, place[1], label, font_size=size)
 
     description = "; ".join(
         f"{curve.label}: "
         + ", ".join(f"{digits(value)} {unit} at batch {batch}" for batch, value in curve.points)
         for curve in curves
     )
-    heights = (380, 296 + 20 * len(curves))
+    heights = (max(380, 20 * len(curves) + 60), 296 + 20 * len(curves))
     return in_two_widths(name, (title, description, caption), heights, paint)
 
 

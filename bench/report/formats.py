@@ -39,12 +39,13 @@ def terminal(facts: Facts) -> str:
 
 def markdown(facts: Facts) -> str:
     """Return the first screen, and the tables that a discussion needs."""
+    run_id = facts.run_id.replace("`", "'").replace("\n", " ")
     lines = [
         f"# {_plain(answers.lead(facts))}",
         "",
         *([f"{_plain(model)}  "] if (model := method.model_in_one_line(facts)) else []),
         f"{_plain(machine.in_one_line(facts))}  ",
-        f"Run `{_code(facts.run_id)}`",
+        f"Run `{run_id}`",
         "",
     ]
     for banner in banners.banners(facts):
@@ -108,10 +109,6 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"\n": " ", "\r
 def _plain(text: str) -> str:
     """Escape what a Markdown reader would take for markup."""
     return text.translate(_SPECIAL)
-
-
-def _code(text: str) -> str:
-    return text.replace("`", "'").replace("\n", " ")
 
 
 # ---- JSON ----------------------------------------------------------------------------------------

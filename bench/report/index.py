@@ -15,7 +15,7 @@ from urllib.parse import quote
 from bench.analysis.run_facts import comparison_of
 from bench.errors import RecordError
 from bench.plan.scenario import BaselineKind
-from bench.report import machine, sparklines
+from bench.report import machine, method, sparklines
 from bench.report.layout import lay_out
 from bench.report.table import Cell, Row, Table, ratio_cell, tags, verdict_cell
 from bench.report.varied import page_facts
@@ -45,7 +45,7 @@ def render_index(results: Path, reports: Path) -> str:
             rows.append(("", _row(name, "", "", "", "", "", "", str(error))))
         else:
             runs.append(facts)
-            rows.append((_started(facts), _run_row(name, facts)))
+            rows.append((facts.metadata.started_utc, _run_row(name, facts)))
     rows.sort(key=lambda item: item[0], reverse=True)
     table = Table(
         name="runs",
@@ -55,7 +55,7 @@ def render_index(results: Path, reports: Path) -> str:
         can_filter=True,
         empty="There is no run yet: measure one with bench run.",
     )
-    runs.sort(key=lambda facts: (_started(facts), facts.run_id))
+    runs.sort(key=lambda facts: (facts.metadata.started_utc, facts.run_id))
     return lay_out("index.html", {"title": "All runs", "runs": table, "machines": _machines(runs)})
 
 
@@ -73,17 +73,13 @@ def _read(folder: Path) -> records.Run:
     )
 
 
-def _started(facts: Facts) -> str:
-    return facts.metadata.started_utc
-
-
 def _run_row(name: Cell, facts: Facts) -> Row:
     metadata = facts.metadata
     measured = sum(facts.is_measured(row) for row in facts.scenarios.values())
     trouble = "" if metadata.complete else "incomplete"
     return _row(
         name,
-        _started(facts),
+        facts.metadata.started_utc,
         _model(facts),
         machine.in_one_line(facts),
         metadata.profile,
@@ -95,10 +91,7 @@ def _run_row(name: Cell, facts: Facts) -> Row:
 
 def _model(facts: Facts) -> str:
     """Name the user's own model with its settings, or the inspector."""
-    own = facts.metadata.request.own
-    if not own.model:
-        return "pill inspector"
-    return f"{own.model}({', '.join(own.settings)})" if own.settings else own.model
+    return method.model_name(facts) if facts.is_own_model else "pill inspector"
 
 
 def _row(name: Cell, *texts: str) -> Row:
@@ -147,7 +140,7 @@ def _histories(runs: Sequence[Facts], name: str) -> Table:
             ),
             ratio_cell(latest),
             verdict_cell(latest.verdict),
-            Cell(text="", drawing=drawing, note=span),
+            Cell(text="", sort=len(points), drawing=drawing, note=span),
         )
         rows.append(Row(cells=cells, **tags(known), verdict=latest.verdict))
     return Table(

@@ -93,7 +93,8 @@ def paired_bars(
     def paint(canvas: Canvas) -> None:
         left, right = (6, 12) if canvas.is_narrow else (270, 130)
         top = _paint_key(canvas, sides)
-        highest = max(_highest(one) for pair in pairs for one in pair.times if one)
+        times = [one for pair in pairs for one in pair.times if one]
+        highest = max(ms for one in times for ms in (one.ms, *(one.range_ms or ())))
         x = Scale(0, highest or 1.0, left, canvas.width - right)
         bottom = canvas.height - 24
         for tick in round_ticks(x.high, 4 if canvas.is_narrow else 8):
@@ -116,10 +117,6 @@ def paired_bars(
     description = "; ".join(f"{pair.label}: {pair.words}" for pair in pairs)
     heights = (30 * len(pairs) + 62, 48 * len(pairs) + 88)
     return in_two_widths(name, (title, description, caption), heights, paint)
-
-
-def _highest(time: Time) -> float:
-    return max(time.ms, time.range_ms[1] if time.range_ms else 0.0)
 
 
 def _paint_time(canvas: Canvas, x: Scale, y: float, time: Time, side: Side, number: int) -> None:

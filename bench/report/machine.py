@@ -91,6 +91,14 @@ def _cores(machine: MachineFacts) -> str:
     return f"{cores} ({logical} logical)" if logical is not None else cores
 
 
+def no_price(facts: Facts) -> str:
+    """Say why the machine has no price, and what would give it one."""
+    name = facts.metadata.machine.instance_type
+    if not name:
+        return "No price can be found: environment.json names no instance type."
+    return f"No price is known for {name}: give a table of yours with --prices FILE."
+
+
 def described(facts: Facts) -> list[tuple[str, str]]:
     """Return everything that the run knows of the machine, as labels and values."""
     machine = facts.metadata.machine

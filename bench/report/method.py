@@ -84,14 +84,18 @@ def repeat(facts: Facts) -> str:
     return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
 
 
+def model_name(facts: Facts) -> str:
+    """Return the model's name, of a user's own with its settings; empty if it is not known."""
+    own = facts.metadata.request.own
+    name = own.model or facts.metadata.model.name
+    return f"{name}({', '.join(own.settings)})" if own.settings else name
+
+
 def model_in_one_line(facts: Facts) -> str:
     """Return which model was measured: its name, parameters and weights, and what it takes."""
     model = facts.metadata.model
-    name = facts.metadata.request.own.model or model.name
-    if not name:
+    if not (name := model_name(facts)):
         return ""
-    if settings := facts.metadata.request.own.settings:
-        name += f"({', '.join(settings)})"
     parts = [name]
     if model.parameters:
         parts.append(f"{digits(model.parameters / 1e6)} million parameters")
@@ -118,18 +122,9 @@ def _inputs(facts: Facts) -> str:
     return f"inputs from {data.root}" if data.root else ""
 
 
-def _functions(facts: Facts) -> list[tuple[str, str]]:
-    own = facts.metadata.request.own
-    return [
-        ("Labels by", own.decide),
-        ("int8 calibrated on", own.calibration),
-        ("Loss of a training step by", f"{own.train_step}; Adam" if own.train_step else ""),
-    ]
-
-
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """Return where the run comes from, as labels and values."""
-    metadata = facts.metadata
+    metadata, own = facts.metadata, facts.metadata.request.own
     commit = metadata.commit
     if commit and metadata.dirty:
         commit += " with uncommitted changes"
@@ -141,7 +136,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
     items = facts.nouns.items.capitalize()
     gflop, memory = metadata.model.gflop_per_image, metadata.harness.peak_memory_gib
     variables = metadata.machine.env.items()
-    arithmetic = "" if gflop is None else f"{digits(gflop)} GFLOP {facts.nouns.an_item}"
+    arithmetic = "" if gflop is None else f"{digits(gflop)} GFLOP an {facts.nouns.item}"
     pairs = [
         ("Run", facts.run_id),
         ("Started", metadata.started_utc),
@@ -153,7 +148,9 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Model's arithmetic", arithmetic),
         (items, data),
         (f"{items}' checksum", metadata.data.sha256),
-        *_functions(facts),
+        ("Labels by", own.decide),
+        ("int8 calibrated on", own.calibration),
+        ("Loss of a training step by", f"{own.train_step}; Adam" if own.train_step else ""),
         ("Memory of all processes together, at most", f"{memory:.1f} GiB" if memory else ""),
         ("Harness's own CPU use", percent(metadata.harness.parent_cpu_share)),
         (

@@ -98,8 +98,7 @@ def _remark(facts: Facts, row: ScenarioRow, judged: Sequence[SpeedupRow]) -> Cel
     reasons = [one.reason for one in judged if one.reason and not (own and own in one.reason)]
     parts = [own, *dict.fromkeys(reasons)]
     if row.rounds:
-        launches = wording.count(row.launches, "launch", "launches")
-        parts.insert(0, f"{wording.count(row.rounds, 'round')} in {launches}")
+        parts.insert(0, wording.rounds_in_launches(row.rounds, row.launches))
     if any(one.borrowed for one in judged):
         source = "assumed" if facts.assumes_processes else "taken from other scenarios"
         parts.append(f"one process: how processes differ is {source}")

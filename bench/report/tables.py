@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.analysis.parity import allowed_on_maps
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.plan.scenario import Status, Task, Verdict
+from bench.report.machine import no_price
 from bench.report.table import (
     Cell,
     Row,
@@ -147,10 +148,7 @@ def money(facts: Facts, anchors: Anchors) -> Table:
     """Return items an hour and for a dollar, and energy where the host counts it."""
     nouns = facts.nouns
     items = nouns.items.capitalize()
-    name = facts.metadata.machine.instance_type or "this machine"
-    cost = f"No price is known for {name}: give a table of yours with --prices FILE."
-    if facts.price:
-        cost = f"Price: {facts.price.words}."
+    cost = f"Price: {facts.price.words}." if facts.price else no_price(facts)
     if not any(row.joules_per_image for row in facts.scenarios.values()):
         cost += " This host does not let its energy counters be read."
     return _numbers(
@@ -168,7 +166,7 @@ def money(facts: Facts, anchors: Anchors) -> Table:
             f"{items} per dollar": lambda row: quantity(
                 images_per_dollar(row.images_per_s, facts.price)
             ),
-            f"Joules {nouns.an_item}": lambda row: quantity(row.joules_per_image),
+            f"Joules an {nouns.item}": lambda row: quantity(row.joules_per_image),
         },
         anchors,
     )
@@ -235,7 +233,9 @@ def parity(facts: Facts, anchors: Anchors) -> Table:
         nouns.items.capitalize(): lambda row: quantity(row.images, whole),
         "Accuracy": lambda row: number(percent(row.accuracy), row.accuracy),
         "Recall (bad)": lambda row: number(percent(row.recall_bad), row.recall_bad),
-        "Outputs": lambda row: Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
+        "Outputs": lambda row: Cell(
+            text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT", sort=row.within_tolerance
+        ),
     }
     if facts.is_own_model:
         columns = {name: cell for name, cell in columns.items() if name not in _OF_INSPECTOR}
@@ -282,7 +282,7 @@ def failures(facts: Facts, anchors: Anchors) -> Table:
     return Table(
         name="failures",
         caption="Scenarios with a status other than ok.",
-        empty="Every scenario of the run was measured.",
+        empty=f"{'Every' if facts.scenarios else 'No'} scenario of the run was measured.",
         columns=("Scenario", "Status", "Reason"),
         rows=tuple(rows),
     )

@@ -7,7 +7,7 @@ under the same conditions, and must not depend on which variables a run happened
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.analysis import recovered_rows
 from bench.analysis.prices import NO_PRICES
@@ -50,16 +50,11 @@ def ordinary(run: Run) -> Run:
         environment["matrix"] = {**matrix, "scenarios": wanted}
     if isinstance(workers, dict):
         environment["workers"] = {k: v for k, v in workers.items() if k not in names}
-    return replace(
-        run,
-        environment=environment,
-        iterations=tuple(row for row in run.iterations if is_kept(row.scenario)),
-        scenarios=tuple(row for row in run.scenarios if is_kept(row.scenario)),
-        speedups=tuple(row for row in run.speedups if is_kept(row.scenario)),
-        parity=tuple(row for row in run.parity if is_kept(row.scenario)),
-        kernels=tuple(row for row in run.kernels if is_kept(row.scenario)),
-        logged_calls=tuple(row for row in run.logged_calls if is_kept(row.scenario)),
-    )
+    kept: dict[str, Any] = {
+        table: tuple(row for row in getattr(run, table) if is_kept(row.scenario))
+        for table in ("iterations", "scenarios", "speedups", "parity", "kernels", "logged_calls")
+    }
+    return replace(run, environment=environment, **kept)
 
 
 def plain(row: ScenarioRow) -> ScenarioRow:

@@ -66,11 +66,6 @@ class Nouns:
     decision: str = "decision"
 
     @property
-    def an_item(self) -> str:
-        """The item with its article."""
-        return f"an {self.item}"
-
-    @property
     def items(self) -> str:
         """The plural of `item`."""
         return f"{self.item}s"
@@ -195,6 +190,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def rounds_in_launches(rounds: int, launches: int) -> str:
+    """Return `8 rounds in 1 launch`."""
+    return f"{count(rounds, 'round')} in {count(launches, 'launch', 'launches')}"
+
+
 def span(numbers: Collection[int], noun: str) -> str:
     """Return `32 images` if all are equal, else `8 to 32 images`."""
     low, high = min(numbers), max(numbers)
@@ -290,12 +290,8 @@ def spoken(row: ScenarioRow) -> str:
     if row.backend in FURTHER_BACKENDS:
         return f"{backend_name(row.backend)}{dtype}{environment}"
     backend = {"stock": "stock PyTorch", "ipex": "IPEX"}.get(row.backend, row.backend)
-    mode = {
-        "eager": "eager",
-        "torchscript": "with TorchScript",
-        "compile": "with torch.compile",
-        "aot": "with AOTInductor",
-    }.get(row.mode, row.mode)
+    has_name = row.mode in _MODES and row.mode != "eager"
+    mode = f"with {_MODES[row.mode]}" if has_name else row.mode
     notes = [_FUSION.get(row.fusion or "", row.fusion or "")]
     if row.backend == "stock" and row.mode == "eager":
         notes.append(row.layout)

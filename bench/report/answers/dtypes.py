@@ -174,7 +174,7 @@ def int8(facts: Facts) -> Answer | None:
     number, open_ = "not shown", len(found) - len(decided)
     if decided:
         number = times(_extremes(decided)[1].estimate)
-    details = [f"{open_} of {count(len(found), 'int8 scenario')} have no verdict."] if open_ else []
+    details = [f"{open_} of {count(len(found), 'int8 scenario')} got no verdict."] if open_ else []
     return Answer(
         key=key,
         question=question,

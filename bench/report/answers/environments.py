@@ -37,10 +37,9 @@ def versions(facts: Facts) -> list[str]:
     for name in others(facts):
         known = facts.metadata.environments.get(name)
         if known and (torch := known.packages.get("torch")):
-            found.append(
-                f"{name} is PyTorch {torch} on Python {known.version}; IPEX 2.8 needs PyTorch 2.8 "
-                "and cannot be installed with it."
-            )
+            fits = torch.startswith("2.8.")
+            needs = "" if fits else "; IPEX 2.8 needs PyTorch 2.8 and cannot be installed with it"
+            found.append(f"{name} is PyTorch {torch} on Python {known.version}{needs}.")
     return found
 
 
@@ -52,8 +51,9 @@ def leaving(facts: Facts) -> Answer | None:
     if not found:
         missing = "No IPEX scenario was measured beside the other environment."
         return unanswered("leaving", _QUESTION, missing)
-    headline, tone = _headline(found)
     many = len(others(facts)) > 1
+    names = [f"{_place(one)} ({one.environment})" if many else _place(one) for one in found]
+    headline, tone = _headline(found, names)
     return Answer(
         key="leaving",
         question=f"{_QUESTION} for {listed(others(facts))}",
@@ -62,11 +62,11 @@ def leaving(facts: Facts) -> Answer | None:
         columns=("its best stock over the best of IPEX",),
         lines=tuple(
             Line(
-                label=f"{_place(one)}, {one.environment}" if many else _place(one),
+                label=name,
                 text="" if one.comparison else one.reason or "nothing to compare",
                 cells=(one.comparison,),
             )
-            for one in found
+            for one, name in zip(found, names, strict=True)
         ),
         details=tuple(versions(facts)),
     )
@@ -83,19 +83,19 @@ def _place(one: Leaving) -> str:
     return f"{one.group} in {one.dtype}"
 
 
-def _headline(found: Sequence[Leaving]) -> tuple[str, str]:
+def _headline(found: Sequence[Leaving], names: Sequence[str]) -> tuple[str, str]:
     places: dict[str, list[str]] = {}
-    for one in found:
-        places.setdefault(str(one.verdict), []).append(_place(one))
+    for one, name in zip(found, names, strict=True):
+        places.setdefault(str(one.verdict), []).append(name)
     if places.keys() == {Verdict.INVALID}:
-        return "No comparison of newer stock PyTorch with IPEX is valid in this run.", "unknown"
+        return "No comparison of the other PyTorch with IPEX is valid in this run.", "unknown"
     parts = [
         f"{VERDICT_WORDS[verdict]} {f'for {listed(at)}' if len(places) > 1 else 'everywhere'}"
         for verdict, at in places.items()
     ]
     tone = "good" if Verdict.FASTER in places else "level"
     tone = "bad" if Verdict.SLOWER in places else tone
-    return f"The best of newer stock PyTorch against the best of IPEX: {'; '.join(parts)}.", tone
+    return f"The best of the other PyTorch against the best of IPEX: {'; '.join(parts)}.", tone
 
 
 def table(facts: Facts, anchors: dict[str, str]) -> Table:

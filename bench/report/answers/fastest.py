@@ -16,6 +16,7 @@ from bench.analysis.winners import (
     winner,
 )
 from bench.plan.scenario import Status, Task, Verdict
+from bench.recommend.rules import at_smallest_batch
 from bench.report.answers.answer import (
     BASELINES,
     Answer,
@@ -26,6 +27,7 @@ from bench.report.answers.answer import (
     unanswered,
     upper_first,
 )
+from bench.report.machine import no_price
 from bench.text.wording import at_least, digits, listed, milliseconds, spoken, times, with_interval
 
 if TYPE_CHECKING:
@@ -38,13 +40,11 @@ if TYPE_CHECKING:
 
 def latency(facts: Facts) -> Answer:
     """Name the fastest scenario for one item at a time, or at the smallest batch measured."""
-    question = f"One {facts.nouns.item} at a time"
+    question = at_smallest_batch(facts)
     groups = of_task(facts.groups, Task.INFERENCE)
     if not groups:
         return unanswered("latency", question, "Inference was not measured in this run.")
     group = groups[0]
-    if group.batch_size != 1:
-        question = f"Smallest batch measured ({group.batch_size})"
     best = winner(facts, group)
     if best is None:
         return _no_winner(facts, "latency", question, group)
@@ -317,6 +317,5 @@ def cost(facts: Facts) -> str:
     )
     dollar = images_per_dollar(best.images_per_s, facts.price)
     if facts.price is None or dollar is None:
-        name = facts.metadata.machine.instance_type or "this machine"
-        return f"{start}. No price is known for {name}, so there is no figure per dollar."
+        return f"{start}. {no_price(facts)}"
     return f"{start}, {digits(dollar)} for a dollar at {facts.price.words}."

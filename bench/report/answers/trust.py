@@ -38,7 +38,12 @@ def decisions(facts: Facts) -> Answer:
         return unanswered("decisions", question, missing)
     inference = [row for row in rows if facts.scenarios[row.scenario].task == Task.INFERENCE]
     wrong = [row for row in rows if not row.within_tolerance]
-    changed = [row for row in inference if row.decisions_changed]
+    changed = [row for row in inference if row.decisions_changed and row not in wrong]
+    allowed = "outputs differ by {}, {} is allowed"
+    said = [(r, allowed.format(tiny(r.max_abs_error), tiny(r.tolerance))) for r in wrong[:3]]
+    for row in changed[:3]:
+        count_of = count(row.decisions_changed or 0, nouns.decision)
+        said.append((row, f"{count_of} of {row.images} changed"))
     headline, tone = _decision_headline(facts, inference, len(changed), len(wrong))
     number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
     details = [*_largest_errors(facts)]
@@ -50,25 +55,7 @@ def decisions(facts: Facts) -> Answer:
         headline=headline,
         tone=tone,
         number=f"{len(wrong)} wrong" if wrong else number,
-        lines=(
-            *(
-                Line(
-                    label=row.scenario,
-                    text=f"outputs differ by {tiny(row.max_abs_error)}, "
-                    f"{tiny(row.tolerance)} is allowed",
-                )
-                for row in wrong[:3]
-            ),
-            *(
-                Line(
-                    label=row.scenario,
-                    text=f"{count(row.decisions_changed or 0, nouns.decision)} of {row.images} "
-                    "changed",
-                )
-                for row in changed[:3]
-                if row not in wrong
-            ),
-        ),
+        lines=tuple(Line(label=row.scenario, text=text) for row, text in said),
         details=tuple(details),
     )
 
@@ -78,9 +65,9 @@ def _decision_headline(
 ) -> tuple[str, str]:
     if wrong:
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
-        rest = "the others agree with stock default"
+        rest = "every other one agrees with stock default"
         if changed and facts.decides:
-            rest = f"{changed} of the others decide differently on some {facts.nouns.item}"
+            rest = f"{changed} of the others decided differently on some {facts.nouns.item}"
         return f"{start}; {rest}.", "bad"
     agree = "All outputs agree with stock default's"
     form = facts.metadata.data.form
@@ -95,7 +82,7 @@ def _decision_headline(
         return f"{agree}; {weights}, so its {nouns.decision}s mean nothing.", "plain"
     if changed:
         checked = count(len(compared), "scenario")
-        return f"{changed} of {checked} decide differently on some {nouns.item}.", "bad"
+        return f"{changed} of {checked} decided differently on some {nouns.item}.", "bad"
     if not compared:
         return "Only training was compared, and its losses agree.", "plain"
     which = f"all {len(compared):,} scenarios" if len(compared) > 1 else "the one scenario"
@@ -226,7 +213,7 @@ def _single_processes(facts: Facts) -> Iterator[str]:
     rows = [row for row in facts.speedup_rows if row.speedup is not None]
     single = sum(bool(row.borrowed) for row in rows)
     if single:
-        start = f"{single} of {count(len(rows), 'comparison')} rest on one process"
+        start = f"{single} of {count(len(rows), 'comparison')} had one process of a scenario"
         source = "the spread between processes is taken from other scenarios"
         yield f"{start}." if facts.assumes_processes else f"{start}: {source}."
 

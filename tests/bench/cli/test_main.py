@@ -73,12 +73,17 @@ def test_the_list_of_commands_cuts_no_sentence() -> None:
         ("report --index --explain a b", "leave the rest out"),
         ("report --format json --explain a b", "the HTML page of one run"),
         ("accuracy --target 0.5", "0.5"),
+        ("suite --resume a --budget 300", "leave --budget out"),
+        ("suite --again a --only vgg16", "leave --only out"),
+        ("tutorial --resume a --part model --data .", "leave --data out"),
+        ("tutorial --again a --part model", "leave --part out"),
+        ("operators --again a --profile full --case x", "leave --profile, --case out"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line_and_exit_code_2(arguments: str, words: str) -> None:
     """Refused before anything is measured or written."""
     words_of_it = arguments.split()
-    has_pills = not {"--resume", "--model", "report"} & set(words_of_it)
+    has_pills = not {"--resume", "--again", "--model", "report"} & set(words_of_it)
     result = bench(*words_of_it, *(["--data", "."] if has_pills else []))
     assert result.exit_code == 2
     assert words in one_line(result)
@@ -180,6 +185,29 @@ def test_the_newest_run_is_reported_by_default(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     written = sorted(p.name for p in (tmp_path / "reports").iterdir())
     assert written == ["20270101T000000Z-m-aaaaaaa.html", "index.html"]
+
+
+def test_a_renamed_run_is_not_the_newest(tmp_path: Path) -> None:
+    """Its folder's name no longer says when it started; a damaged one is no newest run either."""
+    for name, started in (("20270101T000000Z-m-aaaaaaa", "2027"), ("baseline", "2026")):
+        folder = a_run(tmp_path / "results" / name)
+        records.write_environment(folder, {"run_id": name, "started_utc": started})
+    (a_run(tmp_path / "results" / "damaged") / "environment.json").write_text("{")
+    done = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "reports" / "20270101T000000Z-m-aaaaaaa.html").is_file()
+
+
+def test_a_run_from_elsewhere_empties_no_index(tmp_path: Path) -> None:
+    """Where `--results` has no run, the index lists the folder of the run that was named."""
+    folder = a_run(tmp_path / "elsewhere" / "a")
+    where = ["--results", tmp_path / "results", "--reports", tmp_path / "reports"]
+    assert bench("report", folder, *where).exit_code == 0
+    assert "1 run, the newest first" in (tmp_path / "reports" / "index.html").read_text()
+    a_run(tmp_path / "results" / "b")
+    a_run(tmp_path / "results" / "c")
+    assert bench("report", folder, *where).exit_code == 0
+    assert "2 runs, the newest first" in (tmp_path / "reports" / "index.html").read_text()
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from bench.errors import BenchError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.scenario import Verdict
 from bench.recommend import handover
-from bench.recommend.rules import Wish, recommend, slow_call_ms
+from bench.recommend.rules import Wish, recommend, slow_call_ms, uses
 from bench.recommend.supported import how_far
 from bench.store.records import Run
 from bench.text.wording import TIMES
 from tests.bench.calls import with_rows
 from tests.bench.command import bench
-from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, MakeRun, Save
+from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, MakeRun, Save
 from tests.known import known
 
 SCRIPT_1 = "inference/stock/torchscript+fusion/fp32/channels_last/b1"
@@ -76,6 +76,25 @@ def test_p99_limit_is_compared_with_the_slowest_call_where_there_are_few(run: Ma
     assert chosen(made, latency_p99_ms=1.0) is None
     made = with_rows(made, "scenarios", IPEX_1, p99_ms=200.0)
     assert chosen(made, latency_p99_ms=150.0) != IPEX_1
+
+
+def test_the_nearest_are_named_first_where_nothing_fits(run: MakeRun) -> None:
+    """Those that lack least of the wish."""
+    made = Facts(run())
+    least = min(row.peak_rss_mb or 0 for row in made.groups[BATCH_1])
+    first = recommend(made, Wish(memory_mb=1)).reasons[0].split(":")[0]
+    assert made.scenarios[first].peak_rss_mb == least
+    fastest = recommend(made, Wish()).row
+    first = recommend(made, Wish(latency_p99_ms=1)).reasons[0].split(":")[0]
+    assert first != DEFAULT_1
+    assert (made.scenarios[first].median_ms or 0) < 1.1 * (known(fastest).median_ms or 0)
+
+
+def test_only_a_batch_of_one_is_one_image_at_a_time(run: MakeRun) -> None:
+    """A run of larger batches names the smallest."""
+    assert uses(Facts(run()))[0].title.startswith("One image at a time: ")
+    larger = uses(Facts(run(batch_sizes=(8,), rounds=4)))[0].title
+    assert larger.startswith("Smallest batch measured (8): ")
 
 
 def test_calls_that_other_work_disturbed_are_no_slowest_call(run: MakeRun) -> None:

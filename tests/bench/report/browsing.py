@@ -37,18 +37,19 @@ def fits(page: Page, width: int) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth") <= width)
 
 
-_CUT = """() => [...document.querySelectorAll('svg text')].filter((text) => {
-  const drawing = text.ownerSVGElement.getBoundingClientRect();
-  const own = text.getBoundingClientRect();
-  const across = own.left < drawing.left - 0.5 || own.right > drawing.right + 0.5;
-  return own.width && (across || own.top < drawing.top || own.bottom > drawing.bottom);
-}).map((text) => text.textContent)"""
+_BEYOND = """() => [...document.querySelectorAll('svg.drawing')]
+  .filter(drawing => drawing.getClientRects().length)
+  .flatMap(drawing => [...drawing.querySelectorAll('text')].filter(text => {
+    const box = text.getBBox(), all = drawing.viewBox.baseVal;
+    return box.x < 0 || box.y < 0
+      || box.x + box.width > all.width || box.y + box.height > all.height;
+  }).map(text => text.textContent))"""
 
 
-def cut_off(page: Page, width: int) -> list[str]:
-    """The texts that leave their drawing, where nothing of them is seen, at that width."""
-    page.set_viewport_size({"width": width, "height": 900})
-    return list(page.evaluate(_CUT))
+def cut_texts(page: Page) -> list[str]:
+    """The texts that the edge of their drawing cuts, in the drawings that are visible."""
+    found: list[str] = page.evaluate(_BEYOND)
+    return found
 
 
 def luminance(colour: str) -> float:

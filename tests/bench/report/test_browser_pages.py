@@ -15,7 +15,16 @@ from bench.report.table import Cell, Row, Table, number
 from bench.store.records import read_run
 from bench.studies import page as study
 from bench.text.wording import times
-from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
+from tests.bench.report.browsing import (
+    Open,
+    brightness,
+    cells,
+    column,
+    contrasts,
+    cut_texts,
+    fits,
+    unfold,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,3 +227,6 @@ def test_page_of_two_hundred_scenarios_stays_small_enough_to_open_at_once(
     assert page.locator("*").count() < MOST_NODES
     assert page.locator("#table-speedups tbody tr").count() > len(run.scenarios)
     assert page.locator("#scenarios > details").count() == len(run.scenarios)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert cut_texts(page) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.analysis.run_facts import Facts
 from bench.report.details import all_details
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, THREE
 
 if TYPE_CHECKING:
     from tests.bench.made_up_runs import MakeRun
@@ -37,3 +38,20 @@ def test_what_zentorch_replaced_is_said(make_run: MakeRun, graph: str, said: str
     assert pairs["Operators that zentorch replaced"].endswith(said)
     others = [dict(one.facts) for one in all_details(facts) if one.id != row.scenario]
     assert not any("Operators that zentorch replaced" in one for one in others)
+
+
+def test_kernels_that_are_not_known_are_not_said_to_be_none(make_run: MakeRun) -> None:
+    """kernels.csv may be missing, or a scenario's log not yet read when the run was killed."""
+    run = make_run(only=THREE)
+    ran_none = tuple(row for row in run.kernels if row.scenario == DEFAULT_1)
+    early = tuple(dataclasses.replace(row, checked=False) for row in run.scenarios)
+    changes: list[dict[str, Any]] = [
+        {"kernels": ran_none},
+        {"kernels": ()},
+        {"kernels": ran_none, "scenarios": early},
+    ]
+    said = [
+        dict(next(one for one in all_details(Facts(changed)) if one.id == IPEX_1).facts)["Kernels"]
+        for changed in (dataclasses.replace(run, **change) for change in changes)
+    ]
+    assert ["logged none" in one for one in said] == [True, False, False]

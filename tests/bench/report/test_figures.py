@@ -12,11 +12,12 @@ import pytest
 from bench.analysis.comparison import Ratio
 from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
-from bench.report.figures import Bar, Curve, Drawing, Series, Span
+from bench.report.figures import Bar, Curve, Series, Span
 from bench.text.wording import TIMES
 from tests.known import known
 
 if TYPE_CHECKING:
+    from bench.report.drawing import Drawing
     from tests.bench.made_up_runs import MakeRun
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"

@@ -345,3 +345,23 @@ def test_the_table_has_an_interval_for_each_task_dtype_and_batch(make_run: MakeR
     page = build(facts.run)
     assert 'id="leaving"' in page
     assert 'href="#leaving"' in page
+
+
+@pytest.mark.parametrize(("torch", "cannot"), [("2.8.0", False), ("2.6.0", True), ("2.14.1", True)])
+def test_an_environment_with_ipex_own_pytorch_is_not_said_to_lack_it(
+    make_run: MakeRun, torch: str, cannot: bool
+) -> None:
+    """IPEX 2.8 can be installed beside PyTorch 2.8."""
+    run = make_run(only=THREE, environments=("other",))
+    known_of = {"other": {"version": "3.11", "packages": {"torch": torch}}}
+    rows = (*run.scenarios, replace(run.scenarios[0], scenario="x", environment="other"))
+    environment = {**run.environment, "environments": known_of}
+    (said,) = environments.versions(Facts(replace(run, scenarios=rows, environment=environment)))
+    assert ("cannot be installed" in said) == cannot
+
+
+def test_two_environments_are_told_apart_in_the_headline(make_run: MakeRun) -> None:
+    """One may be faster where the other is slower: the group alone would say both of it."""
+    answer = known(leaving(Facts(make_run(profile="smoke", environments=("old", "new")))))
+    for line in answer.lines:
+        assert answer.headline.count(line.label) == 1

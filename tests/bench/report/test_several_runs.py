@@ -100,6 +100,32 @@ def test_runs_that_differ_in_more_than_the_machine_say_so(two: list[Run]) -> Non
     assert compare.differences(["a", "a"], [Facts(two[0])] * 2) == []
 
 
+def test_runs_that_differ_in_thresholds_or_in_a_models_settings_say_so(two: list[Run]) -> None:
+    """Any threshold; and names that begin alike are shown whole."""
+    policy = {**two[0].environment["policy"], "verdict": {"min_rounds": 5}}
+    facts = [Facts(two[0]), Facts(on(two[0], "m6i.4xlarge", run_id="b", policy=policy))]
+    (found,) = compare.differences(["a", "b"], facts)
+    assert "thresholds" in found
+    facts = [
+        Facts(on(two[0], "m", run_id="b", request={"own": {"model": "a.package:f", "settings": s}}))
+        for s in (["depth=18"], ["depth=50"])
+    ]
+    (found,) = compare.differences(["a", "b"], facts)
+    assert "depth=18" in found
+    assert "depth=50" in found
+
+
+def test_pages_of_different_runs_have_different_names(
+    two: list[Run], tmp_path: Path, save: Save
+) -> None:
+    """A comparison with another run replaces no earlier one."""
+    names = ("a", "b", "c", "d" * 60, "e" * 60)
+    a, b, c, d, e = (save(two[0], tmp_path / name) for name in names)
+    for runs in ((a, b), (a, c), (a, b, c), (a, d, e), (a, e, d)):
+        assert bench("report", *runs, "--reports", tmp_path / "r").exit_code == 0
+    assert len(list((tmp_path / "r").iterdir())) == 5
+
+
 def test_environments_of_one_machine_have_distinct_names(two: list[Run]) -> None:
     """By the version of PyTorch, and where that is the same by a number and the run."""
     machine = {**two[0].environment["machine"], "packages": {"torch": "2.14.1"}}
@@ -176,4 +202,4 @@ def test_command_refuses_what_it_cannot_do(two: list[Run], tmp_path: Path, save:
         assert done.exit_code == 2, done.output
     done = bench("report", *folders, "--reports", tmp_path / "r")
     assert done.exit_code == 0, done.output
-    assert [path.name for path in (tmp_path / "r").iterdir()] == ["compare-0-and-1-more.html"]
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["compare-0-and-1.html"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,13 +14,14 @@ from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import Status
 from bench.report import charts, tables
 from bench.report.speedup_table import pairs_table, speedups
+from bench.store.records import Run
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun
 from tests.known import known
 
 if TYPE_CHECKING:
     from bench.report.table import Table
-    from bench.store.records import Run
 
+EMPTY = Run(folder=Path("empty"), environment={})
 BF16 = "inference/stock/eager/bf16/channels_last/b1"
 FEW = (*THREE, BF16)
 AHEAD = "inference/stock/aot/fp32/channels_last/b1"
@@ -41,6 +43,25 @@ def column(table: Table, name: str) -> dict[object, object]:
     """What each row of a column sorts by, by scenario."""
     place = table.columns.index(name)
     return {row.cells[0].sort: row.cells[place].sort for row in table.rows}
+
+
+def test_a_machine_without_a_name_is_offered_no_price(facts: Facts, run: Run) -> None:
+    """A table finds it by that name, so none of yours would help."""
+    assert "--prices" in tables.money(Facts(run), {}).caption
+    machine = {**run.environment["machine"], "instance_type": None}
+    unnamed = Facts(replace(run, environment={**run.environment, "machine": machine}))
+    assert "--prices" not in tables.money(unnamed, {}).caption
+    assert "--prices" not in tables.money(facts, {}).caption
+
+
+def test_outputs_sort_as_every_other_column(facts: Facts) -> None:
+    """Those that agree apart from those that do not."""
+    assert {*column(tables.parity(facts, {}), "Outputs").values()} == {True, False}
+
+
+def test_an_empty_run_is_not_said_to_be_measured() -> None:
+    """It has no scenario that could be."""
+    assert tables.failures(Facts(EMPTY), {}).empty.startswith("No scenario")
 
 
 def test_control_and_stock_default_come_before_the_fastest(facts: Facts, make_run: MakeRun) -> None:

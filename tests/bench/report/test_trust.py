@@ -72,6 +72,15 @@ def test_wrong_outputs_of_one_hide_no_changed_decision_of_another(make_run: Make
     assert "agree" not in answer.headline
 
 
+def test_wrong_outputs_are_none_of_the_others(make_run: MakeRun) -> None:
+    """A scenario whose outputs are wrong may decide differently, too: it counts once."""
+    wrong = ((LAST_1, Status.WRONG_OUTPUT, "x"),)
+    run = make_run(trained=True, only=THREE, faults=wrong, decisions_changed=((LAST_1, 3),))
+    answer = answer_of(Facts(run), "decisions")
+    assert re.findall(r"\d+", answer.headline) == ["1"]
+    assert len(answer.lines) == 1
+
+
 def test_noise_shows_the_control_that_is_least_expected(good: Facts) -> None:
     """The smallest p-value of five controls, and whether that is odd for five of them."""
     controls = [row for row in good.run.speedups if row.baseline_kind == "control"]
