@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from typing_extensions import Self
 
@@ -56,22 +56,22 @@ class CsvLines:
     def __init__(self, path: Path | None, *, defects: bool = False) -> None:
         self._path = path
         self._columns = (*_COLUMNS, *(_DEFECT_COLUMNS if defects else ()))
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         self._is_earlier = False
         """Whether the file still holds the table of an earlier inspection."""
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._is_earlier = own_output(self._path) is not None
-            with writing(self._path):
-                self._file = self._path.open(
-                    "a" if self._is_earlier else "w",
-                    newline="",
-                    encoding="utf-8",
-                    errors="surrogateescape",
-                )
-                if not self._is_earlier:
-                    self._begin(self._file)
+        if (path := self._path) is not None:
+            self._is_earlier = own_output(path) is not None
+            mode = "a" if self._is_earlier else "w"
+            with writing(path):
+                self._file = path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+                try:
+                    if not self._is_earlier:
+                        self._begin(self._file)
+                except OSError:
+                    self._file.close()
+                    raise
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
@@ -81,7 +81,7 @@ class CsvLines:
                     self._begin(self._file)
                 self._file.close()
 
-    def _begin(self, file: TextIO) -> None:
+    def _begin(self, file: IO[str]) -> None:
         if self._is_earlier:
             file.truncate(0)
             self._is_earlier = False
