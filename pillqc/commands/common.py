@@ -143,9 +143,9 @@ def loaded_model(
 
     loaded = load_model(model, comparing=comparing)
     if not loaded.trained:
-        click.echo(UNTRAINED, err=True)
+        say(UNTRAINED)
     elif size not in (None, loaded.size):
-        click.echo(_OTHER_SIZE.format(loaded.size, size), err=True)
+        say(_OTHER_SIZE.format(loaded.size, size))
     return loaded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +22,7 @@ from pillqc.errors import UsageError, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pillqc.data.images import Sample
     from pillqc.training.comparing import Comparison
 
 _MOST: Final = 200
@@ -51,6 +52,7 @@ _INVENTED: Final = 120
     help="Folder as `pillqc train --data` takes it, whose bad pictures and masks show which"
     " differences are defects.",
 )
+@click.option("--good", metavar="NAME", help="With --bad: the folder of good pills in DATA.")
 @click.option(
     "--with",
     "beside",
@@ -76,6 +78,7 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     weights: str,
     mixed: bool,
     bad: Path | None,
+    good: str | None,
     beside: Path | None,
     invented: int | None,
     pictures: int | None,
@@ -102,14 +105,16 @@ def compare_command(  # more than 8 parameters: click passes one for each option
         --out line.safetensors
     """
     check_model_name(out)
-    if bad and mixed:
-        raise UsageError("--bad and --mixed: sorted pictures are not mixed; leave out one of them")
-    if invented and mixed:
-        raise UsageError(
-            "--invented and --mixed: nothing is learnt from pictures that nobody sorted"
-        )
-    if beside and not bad:
-        raise UsageError("--with needs --bad: the pictures that the model was trained with")
+    parts = [name.resolve() for name in (beside, Path(weights)) if name]
+    for wrong, reason in (
+        (bad and mixed, "--bad and --mixed: sorted pictures are not mixed; leave out one of them"),
+        (invented and mixed, "--invented and --mixed: from unsorted pictures nothing is learnt"),
+        (good and not bad, "--good needs --bad: the folder that has both kinds"),
+        (beside and not bad, "--with needs --bad: the pictures that the model was trained with"),
+        (out.resolve() in parts, f"--out {out}: a model that this one is made of would be lost"),
+    ):
+        if wrong:
+            raise UsageError(reason)
     if invented is None:
         invented = 0 if mixed else _INVENTED
     found = _pictures(paths)
@@ -123,10 +128,10 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     from pillqc.model.artifact import check_writable, save_artifact
 
     check_writable(out)
-    if bad or invented:
-        made = _taught(found, bad, beside, weights, invented, pictures or _MOST_TAUGHT, size)
-    else:
-        made = _compared(found, weights, pictures or _MOST, size, mixed=mixed)
+    samples = [sample for sample in samples_in(bad, good) if sample.bad] if bad else []
+    if bad and not samples:
+        raise UsageError(f"{shown(bad)}: has no bad pictures; give the folder of good and bad ones")
+    made = _made(found, samples, beside, weights, invented, pictures, size, mixed=mixed)
     save_artifact(out, made.model, made.card, dtype=torch.float16)
     kind = "unsorted pictures" if mixed else "pictures of good pills"
     click.echo(f"wrote {out}: compares with {made.pictures} {kind}; {_judged(made)}")
@@ -146,51 +151,31 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _compared(
-    found: Sequence[Path], weights: str, most: int, size: int, *, mixed: bool
-) -> Comparison:
-    from pillqc.training.comparing import make_comparison
-
-    with Progress("describing") as progress:
-        return make_comparison(
-            found,
-            weights=weights,
-            mixed=mixed,
-            most=most,
-            size=size,
-            on_note=note,
-            on_progress=progress,
-        )
-
-
-def _taught(
+def _made(  # more than 8 parameters: those of the command
     found: Sequence[Path],
-    bad: Path | None,
+    samples: Sequence[Sample],
     beside: Path | None,
     weights: str,
     invented: int,
-    most: int,
+    pictures: int | None,
     size: int,
+    *,
+    mixed: bool,
 ) -> Comparison:
     from pillqc.model.network import load_model
+    from pillqc.training.comparing import FEWEST_MIXED, make_comparison
     from pillqc.training.judging import make_judgement
 
-    samples = [sample for sample in samples_in(bad, None) if sample.bad] if bad else []
-    if bad and not samples:
-        raise UsageError(f"{shown(bad)}: has no bad pictures; give the folder of good and bad ones")
-    trained = load_model(beside) if beside else None
-    with Progress("learning") as progress:
-        return make_judgement(
-            found,
-            samples,
-            weights=weights,
-            beside=trained,
-            invented=invented,
-            most=most,
-            size=size,
-            on_note=note,
-            on_progress=progress,
-        )
+    if mixed and pictures and pictures < FEWEST_MIXED:
+        raise UsageError(f"--mixed needs --pictures {FEWEST_MIXED} or more")
+    with Progress("learning" if samples or invented else "describing") as progress:
+        how: dict[str, Any] = {"weights": weights, "size": size}
+        how |= {"on_note": note, "on_progress": progress}
+        if not samples and not invented:
+            return make_comparison(found, mixed=mixed, most=pictures or _MOST, **how)
+        trained = load_model(beside) if beside else None
+        most = pictures or _MOST_TAUGHT
+        return make_judgement(found, samples, beside=trained, invented=invented, most=most, **how)
 
 
 def _judged(made: Comparison) -> str:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     type=SHARE,
-    help="Probability from which a pill is bad; no pill is undecided then.",
+    help="Probability from which a pill is bad, without the model's undecided band.",
 )
 @click.option(
     "--max-false-rejects",
@@ -128,7 +128,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     refuse_to_replace({"--csv": csv_file, "--html": html})
     way, doubt = choose(backend)
     if doubt:
-        click.echo(f"backend auto: {doubt}", err=True)
+        say(f"backend auto: {doubt}")
     loaded = loaded_model(model, comparing=True, size=size if threshold is None else None)
     loaded = _with_threshold(loaded, threshold, max_false_rejects)
     terms = decision_terms(loaded)
@@ -153,7 +153,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
         before = f", {found.done_before} were done before" if found.done_before else ""
         again = f", {found.changed} of them again: their files changed" if found.changed else ""
         click.echo(f"{part.path(shards)}: {found.done_now} images inspected{again}{before}")
-        click.echo(f"{found.tally}\n{terms}", err=True)
+        say(f"{found.tally}\n{terms}")
         return
     tally = Tally()
     drift = drift_check(loaded)
@@ -221,7 +221,7 @@ def merge_command(
             " again to do the rest, or merge what there is with --partial"
         )
     if lacking:
-        click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
+        say(f"{folder}: {lacking} of {merged.images} images")
     tally = Tally()
     names_defects = any("defects" in result for result in merged.results)
     with CsvLines(csv_file, defects=names_defects) as lines:
@@ -235,5 +235,5 @@ def merge_command(
         with writing(output):
             write_whole(output, text.encode())
         click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
-    click.echo(tally, err=True)
+    say(str(tally))
     exit_by(tally, exit_code=exit_code)

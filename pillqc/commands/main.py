@@ -10,7 +10,7 @@ import click
 
 from pillqc import __version__
 from pillqc.commands import comparison, data, evaluation, inspection, model, training
-from pillqc.commands.common import POSITIVE
+from pillqc.commands.common import FiniteRange
 from pillqc.data.read_options import SECONDS, read_options
 from pillqc.errors import PillqcError, shown
 from pillqc.limits import follow_quota
@@ -64,7 +64,7 @@ class _Group(click.Group):
 )
 @click.option(
     "--file-seconds",
-    type=POSITIVE,
+    type=FiniteRange(min=0, min_open=True, max=86_400),
     default=SECONDS,
     help="Give up a file that takes longer to decode.",
 )

@@ -124,7 +124,8 @@ def export_command(
 
     samples = samples_of(samples_in(data, good), None, data)
     # samples are sorted by defect, so evenly spaced ones include every defect
-    paths = [sample.path for sample in samples[:: max(len(samples) // COMPARED, 1)]]
+    chosen = sorted({number * len(samples) // COMPARED for number in range(COMPARED)})
+    paths = [samples[number].path for number in chosen]
     done = export(loaded_model(model), out, kind, paths)
     click.echo(
         f"wrote {done.path} and {done.path.with_suffix('.json').name}; on {done.images} images its"

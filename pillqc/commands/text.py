@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from typing_extensions import Self
 
-from pillqc.data.marker import own_output
+from pillqc.data.marker import csv_line, own_output
 from pillqc.errors import shown, writing
 from pillqc.inspection.inspector import likely_defects
 
@@ -57,36 +56,36 @@ class CsvLines:
     def __init__(self, path: Path | None, *, defects: bool = False) -> None:
         self._path = path
         self._columns = (*_COLUMNS, *(_DEFECT_COLUMNS if defects else ()))
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         self._is_earlier = False
         """Whether the file still holds the table of an earlier inspection."""
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._is_earlier = own_output(self._path) is not None
-            with writing(self._path):
-                self._file = self._path.open(
-                    "a" if self._is_earlier else "w",
-                    newline="",
-                    encoding="utf-8",
-                    errors="surrogateescape",
-                )
-            if not self._is_earlier:
-                self._begin(self._file)
+        if (path := self._path) is not None:
+            self._is_earlier = own_output(path) is not None
+            mode = "a" if self._is_earlier else "w"
+            with writing(path):
+                self._file = path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+                try:
+                    if not self._is_earlier:
+                        self._begin(self._file)
+                except OSError:
+                    self._file.close()
+                    raise
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        if self._file is not None:
-            if self._is_earlier and failed is None:
-                self._begin(self._file)
-            self._file.close()
+        if self._path is not None and self._file is not None:
+            with writing(self._path):
+                if self._is_earlier and failed is None:
+                    self._begin(self._file)
+                self._file.close()
 
-    def _begin(self, file: TextIO) -> None:
+    def _begin(self, file: IO[str]) -> None:
         if self._is_earlier:
             file.truncate(0)
             self._is_earlier = False
-        self._rows = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
-        self._rows.writeheader()
+        file.write(csv_line(self._columns))
         file.flush()  # a table in the inspected folder is recognised by its first line
 
     def add(self, values: Mapping[str, Any]) -> None:
@@ -95,10 +94,8 @@ class CsvLines:
         `boxes` is their number, the following columns are the hottest box, and `all_boxes` is the
         JSON of all boxes. `defect` is the most likely one, and `defects` the JSON of all.
         """
-        if self._file is None:
+        if self._path is None or self._file is None:
             return
-        if self._is_earlier:
-            self._begin(self._file)
         boxes = values["boxes"]
         low, high = values.get("undecided") or ("", "")
         defects = values.get("defects") or {}
@@ -114,5 +111,8 @@ class CsvLines:
             **dict(zip(_DEFECT_COLUMNS, most_likely, strict=False)),
             "defects": json.dumps(defects),
         }
-        self._rows.writerow(row)
-        self._file.flush()
+        with writing(self._path):
+            if self._is_earlier:
+                self._begin(self._file)
+            self._file.write(csv_line(row.get(name) for name in self._columns))
+            self._file.flush()

@@ -40,7 +40,7 @@ _SWAPPED: Final = {
 
 
 class UnknownRangeError(Exception):
-    """The white level is unknown; the message has the largest level."""
+    """The levels or their white are unknown; the message says why."""
 
 
 def to_eight_bit(
@@ -58,6 +58,9 @@ def to_eight_bit(
         UnknownRangeError: the range is neither stated nor evident.
     """
     rawmode, scaled = _encoding(image)
+    if image.format == "TIFF" and rawmode == "R" and max(image.tag_v2[_BITS_PER_SAMPLE]) > 8:  # type: ignore[attr-defined]
+        # Pillow reads such a plane as one of 8 bits
+        raise UnknownRangeError("its colours lie in planes of 16 bits: save them pixel by pixel")
     white = FULL if scaled else (1 << bits) - 1 if bits else _stated(image, file)
     spread = image.format == "PNG" and not bits
     inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
@@ -157,7 +160,7 @@ def _scaled(
 ) -> NDArray[np.uint8]:
     """Scale levels to 0..255; `spread`: a file of fewer bits may be scaled to all 16 already."""
     smallest, largest = float(levels.min()), float(levels.max())
-    if levels.dtype == np.uint16 and (white is None or (spread and white < largest)):
+    if levels.itemsize == 2 and (white is None or (spread and white < largest)):
         white = FULL if largest >= _BRIGHT else None
     if white is None:
         raise UnknownRangeError(

@@ -6,14 +6,16 @@ is_drawing(folder / "gallery.png")     # True, whatever the file is called later
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from PIL import Image
 
@@ -39,8 +41,7 @@ def own_output(path: Path) -> str | None:
     head = _head(path)
     if MARK.encode() in head:
         return RESULTS if path.suffix.lower() == ".html" else DRAWN
-    is_table = path.suffix.lower() in (".csv", ".jsonl", ".json")
-    return RESULTS if is_table and _FIRST_LINE.match(head) else None
+    return RESULTS if _FIRST_LINE.match(head) else None
 
 
 def encode_marked(image: Image.Image, kind: str) -> bytes:
@@ -62,8 +63,15 @@ def save_drawing(image: Image.Image, path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write to another name and rename, so that no reader of the folder finds half a file."""
-    partial = _partial(path)
+    """Write to another name and rename, so that no reader of the folder finds half a file.
+
+    A link stays a link. A pipe or a device takes the content; a file would replace it.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    partial = partial_name(path)
     try:
         partial.write_bytes(content)
         partial.replace(path)
@@ -73,12 +81,20 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def try_to_write(path: Path) -> None:
     """Make and remove a file beside `path`, which stays as it is; an OSError says why not."""
-    partial = _partial(path)
+    partial = partial_name(path)
     partial.touch()
     partial.unlink()
 
 
-def _partial(path: Path) -> Path:
+def csv_line(values: Iterable[object]) -> str:
+    r"""Return values as a line of CSV; `csv` quotes a `\r` in them only where lines end in one."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue()[:-2] + "\n"
+
+
+def partial_name(path: Path) -> Path:
+    """Return the name of a file while it is written; it is short, and no command looks at it."""
     digest = zlib.crc32(path.name.encode(errors="replace"))
     return path.with_name(f".pillqc-{digest:x}-{os.getpid()}")
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
 from dataclasses import astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from pillqc.data.images import SPLITS, UNSPLIT
-from pillqc.data.marker import write_whole
+from pillqc.data.marker import csv_line, write_whole
 from pillqc.data.splits import content_hash
 from pillqc.errors import DataError, writing
 
@@ -47,11 +46,8 @@ class SplitManifest:
     @property
     def content(self) -> bytes:
         """The file's content."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(field.name for field in fields(SplitRow))
-        writer.writerows(map(astuple, self.rows))
-        return os.fsencode(buffer.getvalue())
+        head = tuple(field.name for field in fields(SplitRow))
+        return os.fsencode("".join(map(csv_line, (head, *map(astuple, self.rows)))))
 
     @property
     def sha256(self) -> str:

@@ -185,11 +185,10 @@ class DriftCheck:
         self._reference = reference
         self._count = 0
         self.alarms: list[Alarm] = []
-        names = tuple(reference.mean) if reference else ()
-        self._names = names
-        self._mean = np.array([reference.mean[name] for name in names] if reference else [])
-        deviation = [reference.deviation[name] for name in names] if reference else []
-        self._deviation = np.array(deviation)
+        self._names = tuple(reference.mean) if reference else ()
+        if reference:
+            self._mean = np.array([reference.mean[name] for name in self._names])
+            self._deviation = np.array([reference.deviation[name] for name in self._names])
         self._start_again()
 
     def _start_again(self) -> None:

@@ -41,7 +41,7 @@ class Terms:
 
     model: str
     sha256: str | None
-    """SHA-256 of the model file, if there is one."""
+    """SHA-256 of the model file; a model without one is untrained."""
     threshold: float
     undecided: tuple[float, float] | None
 
@@ -51,7 +51,8 @@ class Terms:
         band = "no undecided band"
         if self.undecided:
             band = "undecided from {:.3g} to {:.3g}".format(*self.undecided)
-        return f"model {shown(self.model)}{digest}, threshold {self.threshold:.3g}, {band}"
+        doubt = "" if self.sha256 else "; UNTRAINED: its decisions mean nothing"
+        return f"model {shown(self.model)}{digest}, threshold {self.threshold:.3g}, {band}{doubt}"
 
 
 @dataclass(frozen=True, kw_only=True)

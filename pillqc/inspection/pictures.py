@@ -74,8 +74,10 @@ class Album:
 
 def picture_name(path: Path) -> str:
     """Return the name of a file's picture: printable, and short enough for any file system."""
-    digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
+    path = path.parent.resolve() / path.name  # so that `.` and `..` have names
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
     name = "".join(c if c.isprintable() else "_" for c in f"{path.parent.name}-{path.stem}")
+    name = name.lstrip(".-")  # else hidden, or taken for an option
     return f"{name.encode()[:_LONGEST].decode(errors='ignore')}-{digest[:6]}.png"
 
 

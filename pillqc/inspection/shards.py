@@ -79,11 +79,14 @@ def parse_shard(text: str | None, environment: Mapping[str, str] | None = None) 
     """Parse `K/N` with K from 1 to N; without a text use torchrun's variables, or one shard.
 
     Raises:
-        UsageError: the text does not have that form.
+        UsageError: the text does not have that form, or the variables are not torchrun's.
     """
     if text is None:
         known = os.environ if environment is None else environment
-        return Shard(rank=int(known.get("RANK", "0")), size=int(known.get("WORLD_SIZE", "1")))
+        rank, size = known.get("RANK") or "0", known.get("WORLD_SIZE") or "1"
+        if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+            raise UsageError(f"RANK={rank} and WORLD_SIZE={size} are not torchrun's: give --shard")
+        return Shard(rank=int(rank), size=int(size))
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f"--shard {text!r} is not K/N with K from 1 to N, e.g. 2/4")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _MOST_PICTURES: Final = 150
 """Of each decision: the page stays below some 10 MB."""
 _MOST_ERRORS: Final = 1000
+_TITLES: Final = {"undecided": "Look at these", "bad": "Bad, the worst first"}
 _WIDTH: Final = 640
 """Pixels of a picture on the page: photograph and heat map side by side."""
 _QUALITY: Final = 80
@@ -86,7 +87,7 @@ class TrayPage:
     def __init__(self, path: Path | None, *, most: int = _MOST_PICTURES) -> None:
         self._path = path
         self._counts: Counter[str] = Counter()
-        self._worst = {kind: _Worst(most=most) for kind in ("undecided", "bad")}
+        self._worst = {kind: _Worst(most=most) for kind in _TITLES}
         self._errors: list[tuple[str, str]] = []
         if path is not None:
             with writing(path):  # fails before hours of inspection
@@ -132,7 +133,6 @@ class TrayPage:
         folder = resources.files("pillqc.inspection")
         script = folder.joinpath("tray.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        kept = {kind: worst.pills for kind, worst in self._worst.items()}
         context: dict[str, Any] = {
             "mark": MARK,
             "policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -143,23 +143,11 @@ class TrayPage:
             "counts": self._counts,
             "total": sum(n for kind, n in self._counts.items() if kind != "unlike"),
             "sections": [
-                (
-                    "undecided",
-                    "Look at these",
-                    kept["undecided"],
-                    self._counts["undecided"] - len(kept["undecided"]),
-                ),
-                (
-                    "bad",
-                    "Bad, the worst first",
-                    kept["bad"],
-                    self._counts["bad"] - len(kept["bad"]),
-                ),
+                (kind, _TITLES[kind], worst.pills, self._counts[kind] - len(worst.heap))
+                for kind, worst in self._worst.items()
             ],
             "errors": self._errors,
-            "more_errors": self._counts["error"]
-            + self._counts["not looked at"]
-            - len(self._errors),
+            "not_decided": self._counts["error"] + self._counts["not looked at"],
         }
         return environment.get_template("tray.html").render(context) + "\n"
 

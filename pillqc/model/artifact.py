@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pillqc.data.marker import try_to_write
+from pillqc.data.marker import partial_name, try_to_write
 from pillqc.data.seen_images import decode_seen
 from pillqc.errors import ModelFileError
 from pillqc.model.card_check import check_card
@@ -98,7 +98,7 @@ def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     check_writable(path)
     try:
         partial.touch()
@@ -166,7 +166,7 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         check_card(card)
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
         decode_seen(card.seen)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error
     return card
 

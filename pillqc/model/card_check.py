@@ -11,6 +11,7 @@ import reprlib
 import sys
 from typing import TYPE_CHECKING, Final
 
+from pillqc.data.images import LARGEST_SIDE, SMALLEST_SIDE
 from pillqc.model.network import CLASSES
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def check_card(card: ModelCard) -> None:
     _check_names(card)
     for name in _OBJECTS:
         _checked_object(name, getattr(card, name))
-    if not isinstance(card.size, int) or isinstance(card.size, bool) or card.size <= 0:
+    if not isinstance(card.size, int) or not SMALLEST_SIDE <= card.size <= LARGEST_SIDE:
         raise ValueError(f"size {_short(card.size)} is no side in pixels")
     _check_probability("threshold", card.threshold)
     _check_probability("box_threshold", card.box_threshold)

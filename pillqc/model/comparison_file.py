@@ -36,7 +36,7 @@ def comparing_model(
         raise ModelFileError(f"{path}: it has no pictures to compare with; {AGAIN}")
     judges = any(name.startswith("judge.") for name in tensors)
     positive = slice(1, 2) if judges else slice(0, 2)
-    if settings is None or not bool((settings[positive] > 0).all()):
+    if settings is None or settings.ndim != 1 or not bool((settings[positive] > 0).all()):
         # the probability would be NaN, which is below every threshold, or turned round
         raise ModelFileError(f"{path}: its settings are missing or out of range; {AGAIN}")
     if judges:

@@ -10,6 +10,7 @@ its `classes` and `defects` name the outputs.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 
 from pillqc.data.images import MEAN, STD, load_images
-from pillqc.data.marker import write_whole
+from pillqc.data.marker import partial_name, write_whole
 from pillqc.errors import PillqcError, UsageError, shown
 from pillqc.model.artifact import ModelCard
 from pillqc.model.runtimes import write_onnx
@@ -68,7 +69,7 @@ def export(loaded: LoadedModel, out: Path, kind: Format, images: Sequence[Path])
     example = load_images(images[:COMPARED], loaded.size)
     with torch.inference_mode():
         wanted = loaded.model(example)
-    partial = out.with_name(f".{out.name}.partial{out.suffix}")
+    partial = partial_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         got = (_torchscript if kind == "torchscript" else _onnx)(loaded.model, partial, example)
@@ -104,7 +105,9 @@ def _torchscript(model: CustomVGG, path: Path, example: Tensor) -> tuple[Tensor,
     with torch.inference_mode():
         traced = torch.jit.trace(model.eval(), example[:2])  # type: ignore[no-untyped-call] # untyped
         traced = torch.jit.freeze(traced)
-    torch.jit.save(traced, str(path))  # type: ignore[no-untyped-call] # untyped
+    content = io.BytesIO()  # written by PyTorch itself, a full disk would end the process
+    torch.jit.save(traced, content)  # type: ignore[no-untyped-call] # untyped
+    path.write_bytes(content.getvalue())
     with torch.inference_mode():
         loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call] # untyped
         probabilities, maps = loaded(example)

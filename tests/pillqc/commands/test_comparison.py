@@ -81,7 +81,23 @@ def test_bad_pictures_teach_the_model(
     done = run("train", "--data", rendered, "--weights", "random", *options)
     assert done.exit_code == 0, done.output
     good = (rendered / "train/good", rendered / "test/good")
-    words = ("--bad", rendered, "--invented", 8, "--weights", "random", "--size", 32, "--out", out)
+    line = shutil.copytree(rendered, tmp_path / "line")
+    for split in ("train", "test"):
+        (line / split / "good").rename(line / split / "ok")
+    words = (
+        "--bad",
+        line,
+        "--good",
+        "ok",
+        "--invented",
+        8,
+        "--weights",
+        "random",
+        "--size",
+        32,
+        "--out",
+        out,
+    )
     done = run("compare", *good, "--with", beside, *words)
     assert done.exit_code == 0, done.output
     assert "of 14 bad pictures" in done.stdout
@@ -170,6 +186,9 @@ def test_the_folders_that_are_taken_for_good_ones_are_named(rendered: Path, tmp_
         ({"--invented": "5", "MIXED": "--mixed"}, "--mixed"),
         ({"--with": "random.safetensors"}, "needs --bad"),
         ({"--with": "nothing.safetensors", "--bad": "."}, "no such model file"),
+        ({"--pictures": "19", "MIXED": "--mixed"}, "--pictures 20"),
+        ({"--good": "ok"}, "--good needs --bad"),
+        ({"--weights": "OUT"}, "would be lost"),
     ],
     ids=[
         "suffix",
@@ -181,6 +200,9 @@ def test_the_folders_that_are_taken_for_good_ones_are_named(rendered: Path, tmp_
         "invented",
         "with alone",
         "with nothing",
+        "few mixed",
+        "good alone",
+        "replaces",
     ],
 )
 def test_wrong_use_is_one_line(
@@ -189,11 +211,12 @@ def test_wrong_use_is_one_line(
     """It says what to do, and no file appears."""
     path = rendered / change.get("PATH", "train/good")
     out = tmp_path / change.get("--out", "x.safetensors")
-    weights = change.get("--weights", "random")
+    weights = change.get("--weights", "random").replace("OUT", str(out))
     further: list[object] = [change["MIXED"]] if "MIXED" in change else []
     for name in ("--bad", "--with"):
         further += [name, rendered / change[name]] if name in change else []
-    further += ["--invented", change["--invented"]] if "--invented" in change else []
+    for name in ("--invented", "--pictures", "--good"):
+        further += [name, change[name]] if name in change else []
     done = run("compare", path, "--weights", weights, "--size", 32, "--out", out, *further)
     assert done.exit_code in {1, 2}
     assert wanted in done.stderr.splitlines()[-1]

@@ -75,6 +75,8 @@ def test_training_refuses_options_that_it_would_not_obey(options: str, idle: str
         "evaluate --data x --nonsense",
         "inspect",
         "inspect x --threshold nan",
+        "--file-seconds 3000000 inspect x",
+        "explore --data x --out y --size 50000",
         "train --data x --learning-rate -1",
         "train --data x --learning-rate nan",
         "train --data x --learning-rate inf",

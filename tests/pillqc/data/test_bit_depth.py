@@ -115,7 +115,8 @@ def test_without_a_range_it_is_refused_with_its_largest_level_unless_the_user_sa
 def test_whole_sixteen_bits_are_as_they_were(tmp_path: Path, kind: str) -> None:
     """Also where PNG states fewer bits and, by its standard, scales them to all 16."""
     levels = deep(KINDS[kind], 16)
-    for body in (png(levels), png(levels, 12), tiff(levels), pnm(levels, 65_535)):
+    bodies = (png(levels), png(levels, 12), tiff(levels), tiff(levels, None, ">"))
+    for body in (*bodies, pnm(levels, 65_535)):
         assert np.abs(read(tmp_path / "x", body) - KINDS[kind]).max() <= 1
 
 
@@ -139,3 +140,18 @@ def test_pixels_of_32_bits_need_a_range(tmp_path: Path, dtype: type) -> None:
     tags[281] = 255
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path, tiffinfo=tags)
     assert np.array_equal(np.asarray(decode_picture(path).image), GREY)
+
+
+def test_planes_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    """Pillow reads each as a plane of 8 bits, which shows another picture."""
+    body = bytearray(tiff(deep(COLOURS, 16)))
+    place = body.index(struct.pack("<HHIH", 278, 3, 1, 6))  # rows a strip: one strip is the default
+    body[place : place + 12] = struct.pack("<HHIHH", 284, 3, 1, 2, 0)
+    place = body.index(struct.pack("<HH", 273, 3))
+    strips, sizes = body.index(struct.pack("<HH", 273, 3)), body.index(struct.pack("<HH", 279, 3))
+    plane, start = 6 * 7 * 2, struct.unpack_from("<H", body, place + 8)[0]
+    for entry, numbers in ((strips, [start + n * plane for n in range(3)]), (sizes, [plane] * 3)):
+        body[entry : entry + 12] = struct.pack("<HHII", *struct.unpack_from("<HH", body, entry), 3, len(body))
+        body += struct.pack("<3H", *numbers)
+    with pytest.raises(DataError, match="planes of 16 bits"):
+        read(tmp_path / "x", bytes(body))

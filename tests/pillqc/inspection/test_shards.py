@@ -74,6 +74,10 @@ def test_the_shard_comes_from_the_option_or_from_torchrun() -> None:
     for wrong in ("0/4", "5/4", "2", "a/b"):
         with pytest.raises(UsageError, match="K/N"):
             shards.parse_shard(wrong)
+    assert shards.parse_shard(None, {"RANK": "", "WORLD_SIZE": ""}) == Shard(rank=0, size=1)
+    for rank in ("x", "-1", "2"):
+        with pytest.raises(UsageError, match="--shard"):
+            shards.parse_shard(None, {"RANK": rank, "WORLD_SIZE": "2"})
 
 
 def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -379,3 +383,12 @@ def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Pa
     assert lacking.results
     alone(*asked, "--shard", "1/2")
     assert not shards.merge(tmp_path / "out").missing
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_closing_line_that_cannot_be_printed_changes_no_exit_code(tmp_path: Path) -> None:
+    """A script reads the code, whatever became of the error stream."""
+    run(Shard(rank=0, size=1), tmp_path)
+    with Path("/dev/full").open("w") as full:
+        words = (sys.executable, "-m", "pillqc", "merge", str(tmp_path))
+        assert subprocess.call(words, stdout=subprocess.DEVNULL, stderr=full) == 0

@@ -95,7 +95,7 @@ def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: 
 def test_results_of_an_earlier_call_in_the_tray_are_left_out(tmp_path: Path) -> None:
     """Tables that pillqc wrote are known by their first line; they are counted."""
     PHOTO.save(tmp_path / "a.png")
-    table, objects = tmp_path / "decisions.csv", tmp_path / "decisions.jsonl"
+    table, objects = tmp_path / "decisions.csv", tmp_path / "decisions.txt"
     for left_out in (1, 2):
         done = inspected(tmp_path, "--json", "--csv", table)
         assert done.exit_code == 0, done.output
@@ -128,7 +128,7 @@ def test_names_that_are_no_text_are_escaped_for_people_only(
     """Bytes that are no UTF-8, lines, and names so long that a picture's would not fit."""
     tray, table, marked = tmp_path / "tray", tmp_path / "d.csv", tmp_path / "marked"
     tray.mkdir()
-    names = [os.fsdecode(b"\xff\xfe.png"), "new\nline.png", "l" * 248 + ".png"]
+    names = [os.fsdecode(b"\xff\xfe.png"), "new\nline.png", "back\rhere.png", "l" * 248 + ".png"]
     for name in names:
         PHOTO.save(tray / name)
     asked = (tray, "--csv", table, "--pictures", marked)
@@ -137,9 +137,9 @@ def test_names_that_are_no_text_are_escaped_for_people_only(
     assert {Path(line["path"]).name for line in lines(done)} == set(names)
     with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
-    assert len(list(marked.iterdir())) == 3
+    assert len(list(marked.iterdir())) == 4
     shown = inspected(*asked).stdout.splitlines()
-    assert len(shown) == 3
+    assert len(shown) == 4
     assert [r"\xff\xfe.png: " in line for line in shown].count(True) == 1
     assert [r"new\nline.png: " in line for line in shown].count(True) == 1
 
@@ -149,15 +149,15 @@ def test_a_name_that_is_no_text_is_trained_on_and_split(tmp_path: Path) -> None:
     from pillqc.data.folders import read_samples
     from pillqc.data.split_manifest import apply_split, build_manifest, read_split, write_split
 
-    for name in (b"good/\xff.png", b"bad/\n.png"):
+    for name in (b"good/\xff.png", b"bad/\n.png", b"bad/\r.png"):
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/" + name))
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name)
     samples = read_samples(tmp_path / "data")
     manifest = build_manifest({"train": samples}, tmp_path / "data")
     write_split(tmp_path / "s.csv", manifest)
     assert read_split(tmp_path / "s.csv") == manifest
-    assert len(apply_split(manifest, samples, tmp_path / "s.csv")) == 2
+    assert len(apply_split(manifest, samples, tmp_path / "s.csv")) == 3
     assert len(manifest.sha256) == 64
 
 
@@ -284,6 +284,7 @@ def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
     assert (line["model"], line["model_sha256"], line["batch"]) == ("random", None, 1)
     assert line["time"].endswith("+00:00")
     assert "model random, threshold 0" in done.stderr
+    assert "UNTRAINED" in done.stderr.splitlines()[-1]
     with (tmp_path / "d.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert json.loads(row["all_boxes"]) == line["boxes"]
@@ -318,3 +319,24 @@ def test_progress_without_a_known_end_says_how_fast(
         with Progress("inspecting", quiet=quiet) as progress:
             progress(3)
         assert ("inspecting: 3, " in capsys.readouterr().err) is not quiet
+
+
+def test_pictures_are_neither_hidden_nor_taken_for_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the folder of the photograph is called on the command line."""
+    (tmp_path / ".line").mkdir()
+    monkeypatch.chdir(tmp_path / ".line")
+    wanted = picture_name(tmp_path / ".line" / "a.png")
+    assert {picture_name(Path(name)) for name in ("a.png", "../.line/a.png")} == {wanted}
+    assert wanted.startswith("line-a-")
+    assert picture_name(Path("../a.png")).startswith(f"{tmp_path.name}-a-")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_table_that_does_not_fit_the_disk_is_named(tmp_path: Path) -> None:
+    """In one line, which also says that it is the table."""
+    PHOTO.save(tmp_path / "a.png")
+    done = inspected(tmp_path, "--csv", "/dev/full")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("pillqc: /dev/full: cannot be written")

@@ -90,6 +90,7 @@ def test_a_page_in_the_tray_is_no_input(photo: Path, tmp_path: Path) -> None:
     assert not page.exists()
     assert done("inspect", tmp_path, "--html", page).exit_code == 0
     assert own_output(page) == RESULTS
+    assert "UNTRAINED" in page.read_text()
     again = done("inspect", tmp_path, "--html", page)
     assert again.exit_code == 0, again.output
     assert "in all" in page.read_text()

@@ -168,7 +168,7 @@ DAMAGE: dict[str, tuple[object, ...]] = {
     "thresholds": ({"x": 1.0}, {"0.01": NAN}, {"0.01": 2}, {"nan": 0.5}, [1]),
     "box_threshold": ("x", NAN),
     "temperature": ("1", 0.0, -1.0, NAN),
-    "size": (True,),
+    "size": (True, 8, 4096, 10**30),
     "mean": (("a",), 0.5),
     "std": ((NAN, 1.0, 1.0),),
     "known": ({"brightness": ("a", "b")}, {"brightness": (1.0,)}, {"brightness": 1.0}, [1]),
@@ -208,6 +208,9 @@ def test_a_card_that_is_no_object_and_a_folder_are_named_as_such(tmp_path: Path)
     path = tmp_path / "m.safetensors"
     save_file({"weight": torch.ones(2)}, path, metadata={"pillqc_card": "[1]"})
     with pytest.raises(ModelFileError, match=r"its card is damaged .it is no JSON object"):
+        read_artifact(path)
+    save_file({"weight": torch.ones(2)}, path, metadata={"pillqc_card": "[" * 200_000})
+    with pytest.raises(ModelFileError, match="its card is damaged"):
         read_artifact(path)
     with pytest.raises(ModelFileError, match="a folder, not a model file"):
         read_artifact(tmp_path)

@@ -147,3 +147,13 @@ def test_a_damaged_file_is_refused(model: ComparingVGG, tmp_path: Path, change: 
     assert read_artifact(path)[0] == card
     with pytest.raises(ModelFileError, match="pillqc compare"):
         load_model(path, comparing=True)
+
+
+def test_settings_that_are_one_number_are_refused(tmp_path: Path) -> None:
+    """A damaged file ends in one line."""
+    path = tmp_path / "m.safetensors"
+    model = ComparingVGG(pictures=PICTURES, size=CELL * SIDE)
+    model.settings = torch.tensor(1.0)
+    save_artifact(path, model, ModelCard(size=CELL * SIDE, compares={"pictures": PICTURES}))
+    with pytest.raises(ModelFileError, match="settings are missing or out of range"):
+        load_model(path, comparing=True)

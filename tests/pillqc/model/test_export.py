@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 import torch
@@ -38,19 +39,28 @@ def outputs(path: Path, images: torch.Tensor) -> Any:
 
 @pytest.mark.parametrize(("kind", "suffix"), [("torchscript", ".pt"), ("onnx", ".onnx")])
 def test_the_command_writes_a_file_that_agrees_with_the_model(
-    rendered: Path, tmp_path: Path, kind: str, suffix: str
+    rendered: Path, tmp_path: Path, kind: str, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It prints the difference, writes the card too, and makes the folder of both.
 
-    The file accepts any batch size.
+    It is compared on images of every kind, and accepts any batch size.
     """
     if kind == "onnx":  # the extra `export`
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
     out = tmp_path / "missing" / f"model{suffix}"
+    compared: list[Path] = []
+
+    def loading(paths: list[Path], size: int) -> torch.Tensor:
+        compared.extend(paths)
+        return load_images(paths, size)
+
+    monkeypatch.setattr("pillqc.model.export.load_images", loading)
     done = run("export", "--format", kind, "--data", rendered, "--model", "random", "--out", out)
     assert done.exit_code == 0, done.output
     assert f"on {COMPARED} images" in done.output
+    kinds = {path.parent.name for path in rendered.glob("test/*/*.png")}
+    assert {path.parent.name for path in compared} == kinds
     assert json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))["trained"] is False
     images = load_images(sorted(rendered.glob("test/*/*.png"))[:3], 64)
     with torch.inference_mode():
@@ -110,3 +120,15 @@ def test_a_wrong_ending_and_no_images_are_said(tmp_path: Path) -> None:
         export(loaded, tmp_path / "m.pt", "onnx", [])
     with pytest.raises(PillqcError, match="none"):
         export(loaded, tmp_path / "m.pt", "torchscript", [])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(rendered: Path, tmp_path: Path) -> None:
+    """PyTorch's own writer ends the process there."""
+    images = sorted(rendered.glob("test/*/*.png"))[:2]
+    full = OSError(28, "No space left on device")
+    with (
+        mock.patch("pathlib.Path.write_bytes", side_effect=full),
+        pytest.raises(PillqcError, match=r"m\.pt: cannot be written"),
+    ):
+        export(load_model("random"), tmp_path / "m.pt", "torchscript", images)
+    assert list(tmp_path.iterdir()) == []
