@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch._dynamo.utils as dynamo
 
 from bench.plan.scenario import Mode
 from bench.worker import kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _GENERATED = "torch._inductor.runtime.compile_tasks."
 _CPP_SOURCE = "cpp_wrapper_src"
@@ -25,9 +28,9 @@ def evidence(mode: Mode) -> dict[str, Any]:
     if mode is Mode.TORCHSCRIPT:
         return {"nodes": kernels.graph_nodes(_script_graph())}
     if mode is Mode.COMPILE:
-        breaks = sum(dynamo.counters["graph_break"].values())
+        breaks = sum(counters()["graph_break"].values())
         found = {"graphs": identity(mode), "breaks": breaks}
-        tuned = dynamo.counters["inductor"]["select_algorithm_autotune"]
+        tuned = counters()["inductor"]["select_algorithm_autotune"]
         if tuned:
             found["tuned"] = tuned
         by_cpp = sum(hasattr(sys.modules[name], _CPP_SOURCE) for name in _generated())
@@ -37,12 +40,32 @@ def evidence(mode: Mode) -> dict[str, Any]:
     return {}
 
 
+def counters() -> Mapping[str, Mapping[str, int]]:
+    """Return what PyTorch's compiler has counted in this process.
+
+    The compiler is not imported for that: it takes a second, and most processes compile nothing.
+    """
+    compiler = sys.modules.get("torch._dynamo.utils")
+    return defaultdict(Counter) if compiler is None else compiler.counters
+
+
+def compiled() -> int:
+    """Return how many graphs were compiled in this process, by whatever backend."""
+    return counters()["aot_autograd"]["total"]
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Return whether it is what `torch.compile` returns for a module."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    return compiler is not None and isinstance(module, compiler.OptimizedModule)
+
+
 def identity(mode: Mode) -> object:
     """Return a value that changes when the model is compiled again; None in eager mode."""
     if mode is Mode.TORCHSCRIPT:
         return hash(_script_graph())
     if mode is Mode.COMPILE:
-        return dynamo.counters["stats"]["unique_graphs"]
+        return counters()["stats"]["unique_graphs"]
     return None
 
 
@@ -52,9 +75,11 @@ def forget() -> None:
     Inductor keeps each generated module with its constants (70 MB of weights for the inspector)
     under a name in `sys.modules`.
     """
+    if (compiler := sys.modules.get("torch._dynamo.utils")) is None:
+        return  # nothing was compiled
     torch.compiler.reset()
-    dynamo.counters.clear()
-    if "torch._inductor.codecache" in sys.modules:  # else nothing was compiled
+    compiler.counters.clear()
+    if "torch._inductor.codecache" in sys.modules:
         from torch._inductor.codecache import PyCodeCache
 
         PyCodeCache.cache_clear()

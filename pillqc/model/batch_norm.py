@@ -17,10 +17,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import vgg
 
 from pillqc.model.narrowing import from_layers
-from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, channels, symmetric
+from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, symmetric
+from pillqc.model.vgg_layers import channels, make_layers
 from pillqc.model.widening import Layer, widened
 
 
@@ -36,7 +36,7 @@ class NormedVGG(nn.Module):
         self.n_defects = n_defects
         self.narrowing = narrowing
         """Divisor of every layer's channels."""
-        self.features = vgg.make_layers(channels(narrowing), batch_norm=True)[:-1]
+        self.features = make_layers(channels(narrowing)[:-1], batch_norm=True)
         self.pool = nn.MaxPool2d(2, stride=1, padding=1)
         self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes + n_defects)
         for layer in self.features:

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Final
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 from pillqc.errors import PillqcError
-from pillqc.model.network import CLASSES, channels
+from pillqc.model.network import CLASSES
+from pillqc.model.vgg_layers import channels, make_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ class ReferenceVGG(nn.Module):
         self.n_defects = 0
         self.size = size
         self.side = size // CELL
-        self.features = vgg.make_layers(channels()[:depth], batch_norm=False)
+        self.features = make_layers(channels()[:depth])
         self.features.requires_grad_(requires_grad=False)
         self.register_buffer("references", torch.zeros(self.side**2, pictures, described_by))
         self.register_buffer("settings", torch.tensor([1.0, 1.0, 0.0, 0.0]))

@@ -11,19 +11,18 @@ widened, has no narrower form.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 from torch import nn
-from torchvision.models import vgg
 
 from pillqc.model.network import (
     BLOCK_5,
     FEATURE_CHANNELS,
     CustomVGG,
-    channels,
     with_defects,
 )
+from pillqc.model.vgg_layers import channels, make_layers
 from pillqc.model.widening import Layer, narrowed, side_by_side, widened, without_unread
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def narrow_blocks(model: CustomVGG) -> tuple[nn.Sequential, int] | None:
         layers = narrowed(wide, factor=factor)
         if layers is not None:
             width = channels(factor * FEATURE_CHANNELS // model.head.in_features)
-            blocks = vgg.make_layers(width, batch_norm=False)[:BLOCK_5]
+            blocks: Any = make_layers(width)[:BLOCK_5]
             _copy_weights(layers[:count], _convolutions(blocks))
             second = cast("Tensor", model.features[2].weight)
             if second.is_contiguous(memory_format=torch.channels_last):

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 from pillqc.errors import ModelFileError, PillqcError
+from pillqc.model.vgg_layers import channels, make_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class CustomVGG(nn.Module):
         """How many of the outputs share a softmax; they come first."""
         self.n_defects = n_defects
         outputs = n_classes + n_defects
-        self.features = vgg.make_layers(channels(narrowing), batch_norm=False)[:-1]
+        self.features: Any = make_layers(channels(narrowing)[:-1])  # its layers are of many kinds
         self.pool = nn.MaxPool2d(2)
         self.average = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -171,6 +171,8 @@ class CustomVGG(nn.Module):
 
     def _initialise(self) -> None:
         """Initialise like torchvision's VGG, except the head, which follows no norm."""
+        if self.head.weight.is_meta:
+            return  # it has no values, and PyTorch would import its compiler, a second, to set none
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -281,13 +283,6 @@ def load_model(
     return _from_file(path, name=path.name, freeze=freeze, comparing=comparing)
 
 
-def channels(narrowing: int = 1) -> list[str | int]:
-    """Return VGG-16's layers in torchvision's notation, with their channels divided by a number."""
-    if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
-        raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
-    return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
-
-
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Return the number of parameters that train, and of all."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -337,6 +332,8 @@ def _seeded(seed: int, *, freeze: bool, n_classes: int = 2) -> CustomVGG:
 
 def _imagenet_features() -> dict[str, Tensor]:
     """Return torchvision's published weights of the features, downloaded or from its cache."""
+    from torchvision.models import vgg
+
     try:
         state: Mapping[str, Any] = vgg.VGG16_Weights.IMAGENET1K_V1.get_state_dict(
             progress=False, check_hash=True

@@ -14,13 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch._dynamo.eval_frame import OptimizedModule
-from torch._dynamo.utils import counters
 from torch.fx import GraphModule
 from torch.fx.graph import _PyTreeCodeGen
 
 from bench.errors import BenchError
-from bench.worker import fpmath
+from bench.worker import fpmath, graphs
 from bench.worker.workload.inputs import same_values, tensors_of
 from bench.worker.workload.operations import operations
 
@@ -106,7 +104,7 @@ def _conversion(part: torch.nn.Module) -> str | None:
     if isinstance(part, torch.jit.ScriptModule):
         return "TorchScript"
     # `compile`, a method of every module, leaves no other trace
-    if isinstance(part, OptimizedModule) or part._compiled_call_impl is not None:  # noqa: SLF001
+    if graphs.is_compiled(part) or part._compiled_call_impl is not None:  # noqa: SLF001
         return "compiled"
     # an export has no train mode; quantised as PyTorch 2 does it, it is one still
     if isinstance(part, GraphModule) and isinstance(part.graph._codegen, _PyTreeCodeGen):  # noqa: SLF001
@@ -123,9 +121,9 @@ def compiling_refused(name: str) -> Iterator[None]:
     Raises:
         BenchError: a graph was compiled inside.
     """
-    before = counters["aot_autograd"]["total"]  # one for each graph, whatever compiles it
+    before = graphs.compiled()
     yield
-    if counters["aot_autograd"]["total"] != before:
+    if graphs.compiled() != before:
         raise BenchError(
             f"--model {name} compiles a part of itself with torch.compile, so every scenario would "
             "time that: return the plain module, scenarios compile it themselves"

@@ -18,7 +18,8 @@ from torch import nn
 from pillqc.data.images import MEAN, normalised
 from pillqc.errors import PillqcError
 from pillqc.model.hed import BLOCKS, PACKAGE, UNIT, VERSION, WEIGHTS_FILE, read_hed
-from pillqc.model.network import CustomVGG, channels, load_model
+from pillqc.model.network import CustomVGG, load_model
+from pillqc.model.vgg_layers import channels
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
