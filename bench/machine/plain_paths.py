@@ -25,6 +25,8 @@ _SPLIT = re.compile(r"[\s:'\"\\$&;()<>|*?!`#]")
 _HOME = re.compile(r"^home\s*=\s*(.+?)\s*$", re.MULTILINE)
 """Where the Python of an environment is installed, in its settings."""
 _ANY_LENGTH = 1 << 16
+_LONGEST_PLACE = 35
+"""A link in it has 35 characters more."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -93,9 +95,10 @@ def _short(path: Path) -> str:
 
 @functools.cache
 def link_folder() -> Path | None:
-    """Make a temporary folder with a plain path; None if there is no place for one."""
+    """Make a temporary folder with a plain, short path; None if there is no place for one."""
     for place in (tempfile.gettempdir(), *PLACES):
-        if is_plain(place) and os.access(place, os.W_OK | os.X_OK):
+        is_short = len(place) <= _LONGEST_PLACE
+        if is_short and is_plain(place) and os.access(place, os.W_OK | os.X_OK):
             folder = Path(tempfile.mkdtemp(prefix="pillqc-bench-", dir=place))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             return folder

@@ -69,6 +69,20 @@ def test_a_link_leads_to_what_has_another_path(tmp_path: Path, name: str) -> Non
     assert plain_paths.plain(folder) == link
 
 
+def test_a_link_is_short_where_temporary_files_have_a_long_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the link that is to shorten a path would lengthen it."""
+    long = tmp_path / ("temporary-" + 40 * "x")
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    plain_paths.link_folder.cache_clear()
+    link = plain_paths.plain(tmp_path / ("results-" + 90 * "x"), 70)
+    assert len(str(link)) <= 70
+    assert list(long.iterdir()) == []
+    plain_paths.link_folder.cache_clear()
+
+
 def test_a_worker_is_given_plain_paths_only(spaced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its cache, its temporary files, and the packages and headers of its Python."""
     monkeypatch.setattr(tempfile, "tempdir", str(spaced))
