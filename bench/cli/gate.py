@@ -12,6 +12,7 @@ import click
 
 from bench.cli import options
 from bench.errors import BenchError, UsageError
+from bench.text.wording import count
 from pillqc import terminal
 
 if TYPE_CHECKING:
@@ -88,14 +89,15 @@ def gate(  # click passes each option as a parameter
     from bench.gate import outputs, policy, stored_runs, stored_speedups
     from bench.gate.result import GateReport, NoVerdictError
 
+    _check(options.given(context), runs)
     if list_:
         _list()
         return
-    _check(options.given(context), runs)
     if write_policy is not None:
         written = policy.write(write_policy, [stored_speedups.read(run) for run in runs])
-        count = sum(len(machine.floors) for machine in written.machines)
-        click.echo(f"policy   {write_policy}  ({count} floors, {len(written.machines)} machines)")
+        kept = count(sum(len(machine.floors) for machine in written.machines), "floor")
+        of = count(len(written.machines), "machine")
+        click.echo(f"policy   {write_policy}  ({kept}, {of})")
         return
     try:
         if floors is not None:
@@ -143,6 +145,8 @@ def _check(given: list[str], runs: tuple[Path, ...]) -> None:
     if ("--baseline" in given) != ("--candidate" in given):
         raise UsageError("--baseline and --candidate belong together: give both")
     question = questions[0] if questions else "--against"
+    if "--list" in given and (others := [name for name in given if name != "--list"]):
+        raise UsageError(f"{' and '.join(others)} would do nothing with --list")
     if question in ("--against", "--baseline") and runs:
         raise UsageError(f"a run's folder ({runs[0]}) needs --policy or --write-policy before it")
     if question == "--policy" and len(runs) > 1:
@@ -151,6 +155,7 @@ def _check(given: list[str], runs: tuple[Path, ...]) -> None:
         raise UsageError("--write-policy needs the accepted runs: name their folders")
     idle = [] if question == "--against" else [*_MEASURING]
     idle += ["--only"] if question in ("--policy", "--write-policy") else []
+    idle += ["--markdown", "--junit", "--json"] if question == "--write-policy" else []
     if names := [name for name in idle if name in given]:
         raise UsageError(f"{' and '.join(names)} would do nothing with {question}")
 

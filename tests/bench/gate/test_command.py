@@ -38,6 +38,8 @@ def test_help_has_examples_and_the_exit_codes() -> None:
         (("--write-policy", "p"), "--write-policy"),
         (("--policy", "p", "--only", "x"), "--only"),
         (("--policy", "p", "--seed", "0", "--data", "."), "--data and --seed"),
+        (("--write-policy", "p", "a", "--json", "j"), "--json"),
+        (("--list", "--only", "x"), "--only"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
