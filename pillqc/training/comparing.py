@@ -52,6 +52,8 @@ FEWEST: Final = 10
 FEWEST_MIXED: Final = 20
 TYPICAL: Final = 0.01
 """Probability of bad of a typical good pill; .5 is at the threshold."""
+_SMALLEST: Final = 1e-9
+"""Scores below it are those of pictures that have an equal one."""
 _BELOW_MODE: Final = 0.7296
 """Root mean square of how far the values of a standard Gumbel distribution that are below its mode
 lie from it."""
@@ -213,12 +215,12 @@ def score_limits(
         mixed: whether up to half of the scores may be of bad pills, which are higher.
 
     Raises:
-        PillqcError: the scores are all the same.
+        PillqcError: the scores are all the same, or a third of mixed ones is.
     """
     if not np.ptp(scores) > 0.0:
         raise PillqcError("the pictures do not differ: give pictures of different pills")
     if mixed:
-        return _frechet_limits(np.sort(np.log(scores)), shares)
+        return _frechet_limits(np.sort(np.log(scores.clip(_SMALLEST))), shares)
     count = len(scores)
     mean, deviation = float(scores.mean()), float(scores.std(ddof=1)) * math.sqrt(1 + 1 / count)
     above = {share: float(stats.t.ppf(1.0 - share, count - 1)) for share in shares}
@@ -233,6 +235,8 @@ def _frechet_limits(
     first = int((ordered[third:] - ordered[:-third]).argmin())
     mode = float(ordered[first] + ordered[first + third]) / 2.0
     below = mode - ordered[ordered < mode]
+    if not below.size:
+        raise PillqcError("a third of the pictures do not differ: give pictures of different pills")
     scale = float(np.sqrt((below**2).mean())) / _BELOW_MODE
     above = {share: float(stats.gumbel_r.ppf(1.0 - share)) for share in shares}
     return math.exp(mode), {share: math.exp(mode + scale * x) for share, x in above.items()}

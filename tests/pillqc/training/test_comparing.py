@@ -78,6 +78,13 @@ def test_equal_scores_are_refused(mixed: bool) -> None:
         score_limits(np.full(20, 0.1), [0.01], mixed=mixed)
 
 
+def test_a_third_of_equal_pictures_is_refused() -> None:
+    """Files of other bytes may hold the same picture, whose distance is about 0."""
+    scores = np.r_[np.zeros(5), -1e-8, 0.0, np.linspace(0.1, 0.4, 13)]
+    with pytest.raises(PillqcError, match="do not differ"):
+        score_limits(scores, [0.01], mixed=True)
+
+
 @pytest.fixture(scope="module")
 def tray(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 grey pills of 64 px, each with its own noise, of which the last four have a black spot."""
