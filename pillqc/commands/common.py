@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from typing_extensions import Self
 
+from pillqc.data.read_options import LARGEST_SIDE, SMALLEST_SIDE
 from pillqc.errors import UsageError, shown
 from pillqc.terminal import is_terminal, say, write
 
@@ -61,12 +62,9 @@ GOOD: Final = click.option(
 MODEL: Final = click.option(
     "--model", help="Model file, `imagenet`, `hed` or `random`; the shipped model by default."
 )
-SIZE: Final = click.option(
-    "--size", type=click.IntRange(32, 2048), help="Side in pixels; the model's by default."
-)
-SIZE_224: Final = click.option(
-    "--size", type=click.IntRange(32, 2048), default=224, help="Side in pixels."
-)
+_SIDE: Final = click.IntRange(SMALLEST_SIDE, LARGEST_SIDE)
+SIZE: Final = click.option("--size", type=_SIDE, help="Side in pixels; the model's by default.")
+SIZE_224: Final = click.option("--size", type=_SIDE, default=224, help="Side in pixels.")
 BACKEND: Final = click.option(
     "--backend",
     type=click.Choice(["stock", "ipex"]),

@@ -21,6 +21,7 @@ from pillqc.commands.common import (
     note,
     samples_in,
 )
+from pillqc.data.read_options import LARGEST_SIDE
 from pillqc.errors import PillqcError, shown
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def prepare_command(
 @GOOD
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
 @click.option("--split", help="Which split; by default `test`, or all images without one.")
-@click.option("--size", type=click.IntRange(16, 2048), default=224, help="Side in pixels.")
+@click.option("--size", type=click.IntRange(16, LARGEST_SIDE), default=224, help="Side in pixels.")
 @JSON
 def explore_command(
     data: Path, good: str | None, out: Path, split: str | None, size: int, as_json: bool

@@ -29,8 +29,6 @@ STD: Final = (0.229, 0.224, 0.225)
 GOOD: Final = "good"
 SPLITS: Final = ("train", "validation", "test")
 UNSPLIT: Final = "all"
-SMALLEST_SIDE, LARGEST_SIDE = 32, 2048
-"""Sides of a model's pictures in pixels: VGG-16 halves them five times, and needs memory."""
 MULTI_FRAME: Final = "files of several pages or frames, of which the first one counts"
 """The kind of file that commands report with `count_note`."""
 

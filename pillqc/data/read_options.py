@@ -1,4 +1,4 @@
-"""Set how pictures are read: the time limit for one file, and the bits of its pixels.
+"""Set how pictures are read: the time limit for one file, the bits of its pixels, their size.
 
     with read_options(seconds=60.0):
         read_picture(path)      # of `pillqc.data.decoding_process`, in a child process
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SMALLEST_SIDE, LARGEST_SIDE = 32, 2048
+"""Sides of a model's pictures in pixels: VGG-16 halves them five times, and needs memory."""
 SECONDS: Final = 60.0
 """For one file: 100 megapixels of the slowest format take about ten on a slow core."""
 

@@ -11,7 +11,7 @@ import reprlib
 import sys
 from typing import TYPE_CHECKING, Final
 
-from pillqc.data.images import LARGEST_SIDE, SMALLEST_SIDE
+from pillqc.data.read_options import LARGEST_SIDE, SMALLEST_SIDE
 from pillqc.model.network import CLASSES
 
 if TYPE_CHECKING:
