@@ -151,7 +151,9 @@ def test_planes_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
     strips, sizes = body.index(struct.pack("<HH", 273, 3)), body.index(struct.pack("<HH", 279, 3))
     plane, start = 6 * 7 * 2, struct.unpack_from("<H", body, place + 8)[0]
     for entry, numbers in ((strips, [start + n * plane for n in range(3)]), (sizes, [plane] * 3)):
-        body[entry : entry + 12] = struct.pack("<HHII", *struct.unpack_from("<HH", body, entry), 3, len(body))
+        body[entry : entry + 12] = struct.pack(
+            "<HHII", *struct.unpack_from("<HH", body, entry), 3, len(body)
+        )
         body += struct.pack("<3H", *numbers)
     with pytest.raises(DataError, match="planes of 16 bits"):
         read(tmp_path / "x", bytes(body))
