@@ -2,7 +2,7 @@
 
 The shipped table has list prices of a few instance types in one region; it is no offer and no bill.
 `bench report --prices FILE` reads another: a CSV with the same columns, in which `instance_type`
-may also be any name that an environment.json has there.
+may also be any name that an environment.json has there, and its `cpu_model` where it has none.
 """
 
 from __future__ import annotations
@@ -45,11 +45,9 @@ class Prices:
 
     known: tuple[Price, ...] = ()
 
-    def of(self, instance_type: str) -> Price | None:
-        """Return the price of that type; None if the table does not have it."""
-        return next(
-            (p for p in self.known if instance_type and p.instance_type == instance_type), None
-        )
+    def of(self, name: str) -> Price | None:
+        """Return the price of the machine of that name; None if the table does not have it."""
+        return next((price for price in self.known if name and price.instance_type == name), None)
 
 
 NO_PRICES = Prices()

@@ -311,7 +311,12 @@ class Facts:
     @property
     def price(self) -> Price | None:
         """The price of the machine; None if the table does not have it."""
-        return self.prices.of(self.metadata.machine.instance_type)
+        return self.prices.of(self.priced_as)
+
+    @property
+    def priced_as(self) -> str:
+        """What a table of prices calls the machine; empty where nothing names it."""
+        return self.metadata.machine.instance_type or self.metadata.machine.cpu_model
 
     @property
     def is_own_model(self) -> bool:

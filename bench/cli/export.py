@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +43,11 @@ def export(
     from bench.report import export as exports
     from bench.store import durable
 
+    is_pytest = format_ == "pytest-benchmark"
+    if is_pytest and "--measure" in options.given(click.get_current_context()):
+        raise UsageError("--measure is for github-action-benchmark: leave it out")
     run = options.read_run(run_folder or options.newest_run(results))
-    if format_ == "pytest-benchmark":
+    if is_pytest:
         text = exports.pytest_benchmark(run)
     else:
         text = exports.github_action_benchmark(run, measure)

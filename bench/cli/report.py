@@ -76,6 +76,8 @@ def report(
         return
     if explain and (len(run_folders) > 1 or format_ != "html"):
         raise UsageError("--explain is for the HTML page of one run")
+    if explain and explain[0] == explain[1]:
+        raise UsageError(f"--explain names {explain[0]} twice: name two scenarios")
     table = read_prices(prices) if prices else None
     folders = run_folders or (options.newest_run(results),)
     runs = [options.read_run(folder) for folder in folders]

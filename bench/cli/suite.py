@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.errors import BenchError
+from bench.text.wording import listed
 from pillqc import terminal
 
 if TYPE_CHECKING:
@@ -80,3 +82,5 @@ def suite(
     write_page("suite", kept.folder, page.page(found), reports)
     if is_interrupted:
         sys.exit(options.INTERRUPTED)
+    if failures and not again:
+        raise BenchError(f"{listed([*failures], 3)} could not be measured: the page has why")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.errors import BenchError
+from bench.text.wording import listed
 from bench.tutorial.parts import BY_KEY
 from pillqc import terminal
 
@@ -82,3 +84,10 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     click.echo(f"results  {chosen.place.folder}\nreport   {path}\n\n{page.text(chosen)}")
     if is_interrupted:
         sys.exit(options.INTERRUPTED)
+    failed = [
+        key
+        for key, one in chosen.outcomes.items()
+        if one.status == measure.FAILED and (not only or key in only)
+    ]
+    if failed and not again:
+        raise BenchError(f"failed: {listed(failed)}; the page has why, --resume tries again")

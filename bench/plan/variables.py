@@ -268,7 +268,7 @@ def without(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Parse `NAME` or `NAME=VALUE,VALUE` of each `--vary` into values by name.
+    """Parse `NAME` or `NAME=VALUE,VALUE` of each `--vary` into values by name, each once.
 
     Raises:
         UsageError: there is no such variable or value.
@@ -287,7 +287,7 @@ def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
                     f"{name} has no value {value!r}: choose from "
                     f"{', '.join(variable.values)}{numbers}"
                 )
-        chosen[name] = values
+        chosen[name] = tuple(dict.fromkeys((*chosen.get(name, ()), *values)))
     return chosen
 
 

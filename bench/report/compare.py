@@ -103,10 +103,7 @@ def _items(runs: Sequence[Facts]) -> str:
 
 def run_names(runs: Sequence[Facts]) -> list[str]:
     """Return a distinct name for each run: its machine, with PyTorch's version or a number."""
-    machines = [
-        facts.metadata.machine.instance_type or facts.metadata.machine.cpu_model or facts.run_id
-        for facts in runs
-    ]
+    machines = [facts.priced_as or facts.run_id for facts in runs]
     named = list(zip(machines, runs, strict=True))
     with_torch = [f"{name}, torch {_torch(facts)}" for name, facts in named]
     for candidates in (machines, with_torch):

@@ -93,9 +93,9 @@ def _cores(machine: MachineFacts) -> str:
 
 def no_price(facts: Facts) -> str:
     """Say why the machine has no price, and what would give it one."""
-    name = facts.metadata.machine.instance_type
+    name = facts.priced_as
     if not name:
-        return "No price can be found: environment.json names no instance type."
+        return "No price can be found: environment.json names neither instance type nor CPU."
     return f"No price is known for {name}: give a table of yours with --prices FILE."
 
 

@@ -72,6 +72,8 @@ def test_the_list_of_commands_cuts_no_sentence() -> None:
         ("report --index a-run", "leave the rest out"),
         ("report --index --explain a b", "leave the rest out"),
         ("report --format json --explain a b", "the HTML page of one run"),
+        ("report --explain a a", "names a twice"),
+        ("export --format pytest-benchmark --measure time", "leave it out"),
         ("accuracy --target 0.5", "0.5"),
         ("suite --resume a --budget 300", "leave --budget out"),
         ("suite --again a --only vgg16", "leave --only out"),
@@ -83,7 +85,7 @@ def test_the_list_of_commands_cuts_no_sentence() -> None:
 def test_options_that_do_not_fit_are_one_line_and_exit_code_2(arguments: str, words: str) -> None:
     """Refused before anything is measured or written."""
     words_of_it = arguments.split()
-    has_pills = not {"--resume", "--again", "--model", "report"} & set(words_of_it)
+    has_pills = not {"--resume", "--again", "--model", "report", "export"} & set(words_of_it)
     result = bench(*words_of_it, *(["--data", "."] if has_pills else []))
     assert result.exit_code == 2
     assert words in one_line(result)

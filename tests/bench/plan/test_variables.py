@@ -124,10 +124,10 @@ def test_a_wrong_variable_is_named_in_one_line(asked: str, complaint: str) -> No
 
 
 def test_values_may_be_listed_or_left_to_the_variable() -> None:
-    """`threads` takes any positive number."""
-    assert variables.parse_vary(("allocator", "threads=1,3")) == {
+    """`threads` takes any positive number. A variable that is named twice has all its values."""
+    assert variables.parse_vary(("threads=1,3", "allocator", "threads=2,1")) == {
+        "threads": ("1", "3", "2"),
         "allocator": ("tcmalloc", "jemalloc"),
-        "threads": ("1", "3"),
     }
 
 

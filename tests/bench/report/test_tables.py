@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.analysis.prices import shipped
+from bench.analysis.prices import Price, Prices, shipped
 from bench.analysis.run_facts import Facts
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import Status
@@ -48,10 +48,25 @@ def column(table: Table, name: str) -> dict[object, object]:
 def test_a_machine_without_a_name_is_offered_no_price(facts: Facts, run: Run) -> None:
     """A table finds it by that name, so none of yours would help."""
     assert "--prices" in tables.money(Facts(run), {}).caption
-    machine = {**run.environment["machine"], "instance_type": None}
-    unnamed = Facts(replace(run, environment={**run.environment, "machine": machine}))
-    assert "--prices" not in tables.money(unnamed, {}).caption
+    assert "--prices" not in tables.money(_without(run, "instance_type", "cpu_model"), {}).caption
     assert "--prices" not in tables.money(facts, {}).caption
+
+
+def test_a_machine_outside_ec2_is_priced_by_its_cpu(run: Run) -> None:
+    """The page says by which name."""
+    unpriced = _without(run, "instance_type")
+    cpu = unpriced.metadata.machine.cpu_model
+    assert f"{cpu}: give a table" in tables.money(unpriced, {}).caption
+    own = Price(instance_type=cpu, usd_per_hour=0.1, region="here", date="2026", source="rent")
+    priced = Facts(unpriced.run, Prices((own,)))
+    assert priced.price == own
+    assert own.words in tables.money(priced, {}).caption
+
+
+def _without(run: Run, *names: str) -> Facts:
+    """Return the run on a machine that says nothing of these."""
+    machine = {**run.environment["machine"], **dict.fromkeys(names)}
+    return Facts(replace(run, environment={**run.environment, "machine": machine}))
 
 
 def test_outputs_sort_as_every_other_column(facts: Facts) -> None:

@@ -401,6 +401,25 @@ def test_an_interruption_costs_no_reason_and_ends_as_ctrl_c_does(
     assert "--resume" not in html
 
 
+@pytest.mark.usefixtures("ran")
+def test_a_model_that_fails_shows_in_the_exit_code(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For CI; the page is written all the same, and made again without an error."""
+
+    def refuses(request: RunRequest) -> Path:
+        if request.results.name == "vgg16":
+            raise BenchError("it broke")
+        return request.results
+
+    monkeypatch.setattr(runs, "run", refuses)
+    pages = suite.folder / "pages"
+    done = bench("suite", "--resume", suite.folder, "--reports", pages)
+    assert (done.exit_code, len([*pages.rglob("*.html")])) == (1, 1)
+    assert "vgg16" in done.stderr.splitlines()[-1]
+    assert bench("suite", "--again", suite.folder, "--reports", pages).exit_code == 0
+
+
 def test_a_model_that_is_measured_at_last_has_no_reason_any_more(
     suite: Suite, ran: list[str]
 ) -> None:

@@ -264,6 +264,19 @@ def test_a_command_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     assert "Zen of Python" in output.read_text()
 
 
+@pytest.mark.usefixtures("cut")
+def test_a_failed_part_shows_in_the_exit_code(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For CI; its page is written all the same. Other parts, and the page again, do not fail."""
+    monkeypatch.setattr(measure, "run_command", Runner(failing="evaluate"))
+    done = bench("tutorial", "--resume", place.folder)
+    assert (done.exit_code, place.reports.with_suffix(".html").exists()) == (1, True)
+    assert "predictions" in done.stderr.splitlines()[-1]
+    for others in (["--again", place.folder], ["--resume", place.folder, "--part", "model"]):
+        assert bench("tutorial", *others).exit_code == 0
+
+
 def test_an_interrupted_tutorial_ends_as_ctrl_c_does(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
