@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.analysis import parity
 from bench.engine.checks import Checks
-from bench.errors import RefusalError, WorkerError
+from bench.errors import BenchError, RefusalError, WorkerError
 from bench.plan import variables
 from bench.plan.scenario import Dtype, Status, Task, group_name
 from bench.store import records, run_folder
@@ -42,6 +42,8 @@ class RunChecks(Checks):
 
     run_id: str
     folder: Path
+    data: Mapping[str, Any]
+    """The images and the model file, as the run's first worker found them."""
     policy: Policy
     budget_s: float
     outcomes: Mapping[str, Outcome]
@@ -79,8 +81,13 @@ class RunChecks(Checks):
         return _imported(participant) not in self._import_s
 
     def after_greeting(self, participant: Participant, hello: Hello) -> None:
-        """Keep the import time of the worker that started alone."""
+        """Keep the import time of the worker that started alone; refuse other images.
+
+        Raises:
+            BenchError: images or model file are not those that the run began with.
+        """
         self._import_s.setdefault(_imported(participant), hello.get("import_s"))
+        _check_unchanged(self.data, hello.get("data", {}))
 
     def after_start(self, execution: Execution) -> None:
         """Keep the conditions of the first worker."""
@@ -287,6 +294,24 @@ class RunChecks(Checks):
         where = f" (launch {launch + 1})" if launch and not isinstance(error, RefusalError) else ""
         self.outcomes[scenario.id].fail(error.status, f"{error.reason}{where}")
         self.save()
+
+
+def _check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a `BenchError` if the inspector's images or its model file have changed.
+
+    Inputs of a user's own model may be other random numbers in every process.
+    """
+    if before.get("source") not in ("synthetic", "folder"):
+        return
+    for key, what in (
+        ("sha256", f"the test images in {before.get('root')}"),
+        ("weights_sha256", "the model file of --weights"),
+    ):
+        if key in before and before[key] != now.get(key, before[key]):
+            raise BenchError(
+                f"{what} changed after the run began: put back what it began with and continue it "
+                "with --resume, or start a new run"
+            )
 
 
 def _sequence(evidence: KernelsReply) -> list[tuple[object, ...]]:

@@ -244,6 +244,7 @@ class _Job:
             launch=self.launch,
             peak=self.environment["peak"],
             peak_again=self._peak_again,
+            data=self.environment["data"] or {},
             earlier=earlier or resume.Earlier(),
             keep_metadata=self.write,
             events=self.events,

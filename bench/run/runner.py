@@ -70,6 +70,8 @@ class Runner:
     peak: Mapping[str, Any] = field(default_factory=dict)
     """`gflop_per_s` by dtype and `memory_gb_per_s`."""
     peak_again: Callable[[], Mapping[str, Any]] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The images and the model file, as the greeting of the run's first worker has them."""
     earlier: Earlier = field(default_factory=Earlier)
     """What a run that was cut had measured."""
     keep_metadata: Callable[[dict[str, Any]], None] = lambda _: None
@@ -162,6 +164,7 @@ class Runner:
         self._checks = RunChecks(
             run_id=self.run_id,
             folder=self.folder,
+            data=self.data,
             policy=self.policy,
             budget_s=self.budget_s,
             outcomes=self.state.outcomes,
@@ -228,8 +231,7 @@ class Runner:
         )
         self._visits.update(visit.scenarios)
         group = self._group(visit, number)
-        engine, started = self._engine, self.clock()
-        started_s = self._use.spent_s["starting"]
+        engine, started, started_s = self._engine, self.clock(), self._use.spent_s["starting"]
         self._checks.thorough = visit.thorough
         engine.failures.clear()  # a scenario that failed for good is in no visit
         try:
@@ -342,14 +344,12 @@ class Runner:
 
     def _report_budget(self, analysis: RunAnalysis) -> None:
         """Report a budget that was exceeded, and headlines that it left open."""
-        excess_s = -self._left()
-        if excess_s > _EXCESS * self.budget_s:
+        if (excess_s := -self._left()) > _EXCESS * self.budget_s:
             self.events.append(
                 Event(kind=EventKind.BUDGET_EXCEEDED, budget_s=self.budget_s, seconds=excess_s)
             )
         rows = Claims(analysis).rows(self._decided_s)
-        left_open = [row for row in rows if row.verdict == Verdict.INCONCLUSIVE]
-        if left_open:
+        if left_open := [row for row in rows if row.verdict == Verdict.INCONCLUSIVE]:
             needed_s = [row.seconds_to_decide for row in left_open if row.seconds_to_decide]
             minutes = (max(self._elapsed(), self.budget_s) + sum(needed_s)) // 60 + 1
             self.events.append(

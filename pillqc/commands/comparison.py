@@ -62,8 +62,9 @@ _INVENTED: Final = 120
 @click.option(
     "--invented",
     type=click.IntRange(0),
-    help=f"Learn from so many defects that are invented on good pictures.  [default: {_INVENTED};"
-    " none with --mixed]",
+    default=lambda: _INVENTED,
+    show_default=str(_INVENTED),
+    help="Learn from so many defects that are invented on good pictures.",
 )
 @click.option(
     "--pictures",
@@ -80,7 +81,7 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     bad: Path | None,
     good: str | None,
     beside: Path | None,
-    invented: int | None,
+    invented: int,
     pictures: int | None,
     size: int,
 ) -> None:
@@ -93,7 +94,7 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     Good pills differ, by specks for example. Which differences are defects the model learns in a
     few minutes, from defects that are invented on the good pictures and, with --bad, from real
     ones, too. An adapted model beside it, by --with, makes it better still. With --mixed nobody
-    has to sort the pictures: nothing is learnt, and what is rare among them is bad.
+    has to sort the pictures: what is common among them is taken for good.
 
     \b
     Examples:
@@ -108,15 +109,12 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     parts = [name.resolve() for name in (beside, Path(weights)) if name]
     for wrong, reason in (
         (bad and mixed, "--bad and --mixed: sorted pictures are not mixed; leave out one of them"),
-        (invented and mixed, "--invented and --mixed: from unsorted pictures nothing is learnt"),
         (good and not bad, "--good needs --bad: the folder that has both kinds"),
         (beside and not bad, "--with needs --bad: the pictures that the model was trained with"),
         (out.resolve() in parts, f"--out {out}: a model that this one is made of would be lost"),
     ):
         if wrong:
             raise UsageError(reason)
-    if invented is None:
-        invented = 0 if mixed else _INVENTED
     found = _pictures(paths)
     if not mixed:
         _refuse_mixture(found)
@@ -165,6 +163,7 @@ def _made(  # more than 8 parameters: those of the command
     from pillqc.model.network import load_model
     from pillqc.training.comparing import FEWEST_MIXED, make_comparison
     from pillqc.training.judging import make_judgement
+    from pillqc.training.unsorted import make_unsorted
 
     if mixed and pictures and pictures < FEWEST_MIXED:
         raise UsageError(f"--mixed needs --pictures {FEWEST_MIXED} or more")
@@ -173,8 +172,10 @@ def _made(  # more than 8 parameters: those of the command
         how |= {"on_note": note, "on_progress": progress}
         if not samples and not invented:
             return make_comparison(found, mixed=mixed, most=pictures or _MOST, **how)
-        trained = load_model(beside) if beside else None
         most = pictures or _MOST_TAUGHT
+        if mixed:
+            return make_unsorted(found, invented=invented, most=most, **how)
+        trained = load_model(beside) if beside else None
         return make_judgement(found, samples, beside=trained, invented=invented, most=most, **how)
 
 
@@ -190,7 +191,7 @@ def _judged(made: Comparison) -> str:
     alone = ", without the model beside it" if made.card.compares.get("beside") else ""
     return (
         f"before it learnt from them it called {defects} bad, and {made.called_bad} of {made.good}"
-        f" good pictures{alone}"
+        f" {'pictures' if made.card.compares['mixed'] else 'good pictures'}{alone}"
     )
 
 

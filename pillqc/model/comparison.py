@@ -71,6 +71,20 @@ class ReferenceVGG(nn.Module):
         """Take over the weights of the first blocks of a VGG-16."""
         self.features.load_state_dict(features[: len(self.features)].state_dict())
 
+    def distances(self, described: Tensor) -> Tensor:
+        """Return how far each cell is from its like in each picture: (N, pictures, side, side).
+
+        It is 1 less the cosine of the angle between the features, the least one over the
+        neighbouring cells.
+        """
+        nearest = described.new_full(
+            (len(described), self.references.shape[1], self.side, self.side), -1.0
+        )
+        for step in neighbours(described, self.references):
+            here = nearest[:, :, step.rows, step.columns]
+            nearest[:, :, step.rows, step.columns] = torch.maximum(here, step.cosines)
+        return -nearest + 1.0
+
 
 class ComparingVGG(ReferenceVGG):
     """Blocks 1 to 3 of VGG-16, and what they say of each place of the pictures to compare with.
@@ -107,31 +121,24 @@ class ComparingVGG(ReferenceVGG):
         features = F.avg_pool2d(self.features(images), 4, 2, 1, count_include_pad=False)
         return F.normalize(features, dim=1)
 
-    def distances(self, described: Tensor) -> Tensor:
-        """Return how far each cell is from its like in each picture: (N, pictures, side, side).
-
-        It is 1 less the cosine of the angle between the features, the least one over the
-        neighbouring cells.
-        """
-        nearest = described.new_full(
-            (len(described), self.references.shape[1], self.side, self.side), -1.0
-        )
-        for step in neighbours(described, self.references):
-            here = nearest[:, :, step.rows, step.columns]
-            nearest[:, :, step.rows, step.columns] = torch.maximum(here, step.cosines)
-        return -nearest + 1.0
-
     def unusual(self, distances: Tensor) -> Tensor:
         """Return how unusual each cell is (N, side, side), from `distances`."""
-        if not self.is_mixed():
-            return distances.amin(1)
-        most = 1 + max(round(MIXED_SHARE * distances.shape[1]), 1)
-        nearest = torch.topk(distances, most, dim=1, largest=False, sorted=True)[0]
-        return nearest[:, 1:].mean(1)
+        return among_mixed(distances) if self.is_mixed() else distances.amin(1)
 
     def is_mixed(self) -> bool:
         """Return whether some of the pictures that it compares with may be bad."""
         return bool(self.settings[3])
+
+
+def among_mixed(distances: Tensor) -> Tensor:
+    """Return how unusual each cell is among pictures of which some may be bad (N, side, side).
+
+    Args:
+        distances: from each of them (N, pictures, side, side).
+    """
+    most = 1 + max(round(MIXED_SHARE * distances.shape[1]), 1)
+    nearest = torch.topk(distances, most, dim=1, largest=False, sorted=True)[0]
+    return nearest[:, 1:].mean(1)
 
 
 def heat_of(cells: Tensor, size: Sequence[int], usual: Tensor, limit: Tensor) -> Tensor:

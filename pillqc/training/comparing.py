@@ -220,23 +220,43 @@ def score_limits(
     if not np.ptp(scores) > 0.0:
         raise PillqcError("the pictures do not differ: give pictures of different pills")
     if mixed:
-        return _frechet_limits(np.sort(np.log(scores.clip(_SMALLEST))), shares)
+        mode, spread = _mode(np.log(scores.clip(_SMALLEST)))
+        scale = spread / _BELOW_MODE
+        above = {share: float(stats.gumbel_r.ppf(1.0 - share)) for share in shares}
+        return math.exp(mode), {share: math.exp(mode + scale * x) for share, x in above.items()}
     count = len(scores)
     mean, deviation = float(scores.mean()), float(scores.std(ddof=1)) * math.sqrt(1 + 1 / count)
-    above = {share: float(stats.t.ppf(1.0 - share, count - 1)) for share in shares}
-    return mean, {share: mean + deviation * t for share, t in above.items()}
+    quantiles = {share: float(stats.t.ppf(1.0 - share, count - 1)) for share in shares}
+    return mean, {share: mean + deviation * t for share, t in quantiles.items()}
 
 
-def _frechet_limits(
-    ordered: NDArray[np.float64], shares: Iterable[float]
-) -> tuple[float, dict[float, float]]:
-    """Return typical score and limits from the logarithms of scores, in ascending order."""
+def low_limits(evidence: NDArray[np.float64], shares: Iterable[float]) -> dict[float, float]:
+    """Return for each share the evidence that so many further good pills exceed.
+
+    That of good pills is taken as normally distributed about the mode; the values below it tell how
+    wide.
+
+    Args:
+        evidence: of unsorted pictures, (n,); up to half of them may be bad and have more of it.
+        shares: of further good pills.
+
+    Raises:
+        PillqcError: a third of the values are the same.
+    """
+    mode, spread = _mode(evidence)
+    return {share: mode + spread * float(stats.norm.isf(share)) for share in shares}
+
+
+def _mode(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the middle of the shortest third, and how far values below lie from it.
+
+    The latter is their root mean square.
+    """
+    ordered = np.sort(values)
     third = len(ordered) // 3
     first = int((ordered[third:] - ordered[:-third]).argmin())
     mode = float(ordered[first] + ordered[first + third]) / 2.0
     below = mode - ordered[ordered < mode]
     if not below.size:
         raise PillqcError("a third of the pictures do not differ: give pictures of different pills")
-    scale = float(np.sqrt((below**2).mean())) / _BELOW_MODE
-    above = {share: float(stats.gumbel_r.ppf(1.0 - share)) for share in shares}
-    return math.exp(mode), {share: math.exp(mode + scale * x) for share, x in above.items()}
+    return mode, float(np.sqrt((below**2).mean()))

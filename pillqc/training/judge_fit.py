@@ -100,16 +100,28 @@ def fit_judge(lesson: Lesson, *, seed: int = 0) -> nn.Sequential:
 
 
 def held_out_scores(
-    lesson: Lesson, *, seed: int = 0, on_fold: Callable[[], None] = lambda: None
+    lesson: Lesson,
+    *,
+    teaching: Tensor | None = None,
+    seed: int = 0,
+    on_fold: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.float64]:
-    """Return each picture's evidence by a judge that has not learnt from it (N)."""
+    """Return each picture's evidence by a judge that has not learnt from it (N).
+
+    Args:
+        lesson: all pictures.
+        teaching: those that may be learnt from, bool (N); None is all of them.
+        seed: of the folds and the fits.
+        on_fold: is told how many folds are done.
+    """
     scores = np.empty(len(lesson.bad))
-    for chosen in _folds(lesson, seed):
-        judge = fit_judge(lesson.of(~chosen), seed=seed)
+    for number, chosen in enumerate(_folds(lesson, seed), start=1):
+        learnt = ~chosen if teaching is None else ~chosen & teaching
+        judge = fit_judge(lesson.of(learnt), seed=seed)
         with torch.inference_mode():
             found = pill_evidence(evidence(judge(lesson.differences[chosen])))
         scores[chosen.numpy()] = found.numpy()
-        on_fold()
+        on_fold(number)
     return scores
 
 

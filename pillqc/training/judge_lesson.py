@@ -38,6 +38,7 @@ def make_lesson(
     described: Tensor,
     samples: Sequence[Sample | None],
     *,
+    good: Sequence[int] | None = None,
     most: int,
     invented: int,
     seed: int,
@@ -50,12 +51,14 @@ def make_lesson(
         read: the pictures.
         described: their features (N, 896, side, side).
         samples: those that are bad; None is a good one.
+        good: the numbers of those to compare with and to invent defects on; None is all good ones.
         most: how many good ones to compare with; evenly spaced in their order.
         invented: how many defects to invent on the good ones.
         seed: of the invented ones.
         on_invented: is told how many are done.
     """
-    good = [number for number, sample in enumerate(samples) if sample is None]
+    if good is None:
+        good = [number for number, sample in enumerate(samples) if sample is None]
     chosen = torch.tensor(evenly(good, most))
     model.references = described[chosen].flatten(2).permute(2, 0, 1).contiguous()
     own = torch.full((len(samples),), -1)

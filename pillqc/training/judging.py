@@ -114,12 +114,17 @@ def make_judgement(
         on_invented=lambda done: on_progress(len(paths) + done, work),
     )
     del described
-    fits = iter(range(work - FOLDS, work))
-    scores = held_out_scores(lesson, seed=seed, on_fold=lambda: on_progress(next(fits), work))
+    fitted = work - FOLDS - 1
+    scores = held_out_scores(
+        lesson, seed=seed, on_fold=lambda done: on_progress(fitted + done, work)
+    )
     model.judge = fit_judge(lesson, seed=seed)
     on_progress(work, work)
     is_bad = np.array([sample is not None for sample in samples], dtype=np.bool_)
-    limits = _set_limits(model, lesson, scores, is_bad, beside_limits)
+    limits = score_limits(scores[: len(read)][~is_bad], beside_limits, mixed=False)[1]
+    # how certain a defect is cannot be learnt from invented ones where real ones are known
+    known = len(read) if is_bad.any() else len(scores)
+    probabilities = set_limits(model, lesson, scores[:known], limits, beside_limits)
     if beside:
         model.beside = narrow_form(decision_form(beside.model)).eval()
     found = scores >= float(model.settings[0])
@@ -130,7 +135,7 @@ def make_judgement(
         card=comparison_card(
             read,
             is_bad.tolist(),
-            limits=limits,
+            limits=probabilities,
             size=size,
             training={"seconds": round(time.monotonic() - started, 1), "seed": seed},
             seen=encode_seen((digests[one.path] for one in read), seen),
@@ -220,11 +225,11 @@ def _check_numbers(samples: Sequence[Sample | None], invented: int) -> None:
 
 
 @torch.inference_mode()
-def _set_limits(
+def set_limits(
     model: JudgingVGG,
     lesson: Lesson,
     scores: NDArray[np.float64],
-    bad: NDArray[np.bool_],
+    limits: Mapping[float, float],
     beside: Mapping[float, float],
 ) -> dict[float, float]:
     """Set the model's settings; return the probability at which shares of good pills are bad.
@@ -232,14 +237,12 @@ def _set_limits(
     Args:
         model: has its judge.
         lesson: what it has learnt.
-        scores: of the same pictures by judges that had not learnt from them.
-        bad: which of the pictures that were not invented are bad, the first of all.
+        scores: of the first of its pictures by judges that had not learnt from them; they tell how
+            certain a defect is.
+        limits: the evidence that so large a share of good pills exceeds.
         beside: logits of the model beside at these shares.
     """
-    limits = score_limits(scores[: len(bad)][~bad], beside, mixed=False)[1]
-    # how certain a defect is cannot be learnt from invented ones where real ones are known
-    known = len(bad) if bad.any() else len(scores)
-    steepness, _ = fit_sigmoid(scores[:known], lesson.bad[:known].float().numpy())
+    steepness, _ = fit_sigmoid(scores, lesson.bad[: len(scores)].float().numpy())
     usual = float(evidence(model.judge(lesson.differences[~lesson.bad])).median())
     limit, at_beside = limits[FALSE_REJECTS], beside[FALSE_REJECTS]
     model.settings = torch.tensor([limit, steepness, usual, at_beside])

@@ -7,6 +7,7 @@ import os
 import random
 from dataclasses import dataclass, replace
 from itertools import cycle, islice, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from bench.worker.workload.inputs import in_layout, mapped, only_tensor
 from bench.worker.workload.pictures import explored, predicted
 from pillqc.data.folders import read_samples
 from pillqc.data.images import UNSPLIT, load_images
-from pillqc.data.splits import split_samples
+from pillqc.data.splits import content_hash, split_samples
 from pillqc.inspection.inspector import Inspection, inspect
 from pillqc.model.network import LoadedModel, load_model, with_defects
 from pillqc.rendering.dataset import MANIFEST
@@ -28,7 +29,6 @@ from pillqc.training.step import class_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -108,11 +108,12 @@ class Workload:
         self._weights = weights
 
     def facts(self) -> dict[str, Any]:
-        """Return the source, number and checksum of the test images.
+        """Return the source, number and checksum of the test images, and that of a weights' file.
 
         `notes` say how folder names were read and what is not used. Images are `synthetic` if
         `pillqc render` left its manifest beside them.
         """
+        weights = Path(self._weights or "")
         digest = hashlib.sha256()
         for path in sorted(sample.path for sample in self.samples):
             digest.update(os.fsencode(path.relative_to(self._root).as_posix()) + b"\0")
@@ -122,6 +123,7 @@ class Workload:
             "root": str(self._root),
             "images": len(self.samples),
             "sha256": digest.hexdigest(),
+            "weights_sha256": content_hash(weights) if weights.is_file() else "",
             "notes": self._notes,
         }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.errors import BenchError
 from bench.plan.profiles import PROFILES
 from bench.run import resume
 from bench.store import records
@@ -227,6 +228,35 @@ def test_a_dtype_that_changes_no_bit_was_not_run(
     row = rows_of(run(DEFAULT_1, BF16_1, profile=SMOKE))[BF16_1.id]
     assert row.status == status
     assert ("bit for bit" in (row.reason or "")) == (status == "unsupported")
+
+
+@pytest.mark.parametrize("key", ["sha256", "weights_sha256"])
+def test_images_or_a_model_file_that_changed_end_the_run(
+    build: Build, backend: Any, key: str
+) -> None:
+    """One file has answers about one set of images; what was measured before is kept."""
+    began_with = {"source": "folder", "root": "pills", "sha256": "1", "weights_sha256": "2"}
+    backend.data = dict(began_with)
+    runner = build(DEFAULT_1, IPEX_1, data=began_with)  # its second processes start later
+
+    def replace_it(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        backend.data[key] = "3"
+        answer: dict[str, Any] = worker.answer_call(**fields)
+        return answer
+
+    backend.faults[DEFAULT_1.id, "call"] = replace_it
+    with pytest.raises(BenchError, match="changed after the run began"):
+        runner.measure()
+    assert records.read_run(runner.folder).iterations
+    assert not runner.complete
+
+
+def test_random_inputs_of_a_users_model_may_change(build: Build, backend: Any) -> None:
+    """Each process draws its own; so may a run that an earlier version began."""
+    backend.data = {"source": "given", "sha256": "2"}
+    build(DEFAULT_1, profile=SMOKE, data={"source": "given", "sha256": "1"}).measure()
+    backend.data = {"source": "folder", "sha256": "1", "weights_sha256": "2"}
+    build(DEFAULT_1, profile=SMOKE, data={"source": "folder", "sha256": "1"}).measure()
 
 
 def test_a_row_carries_its_evidence_and_memory(run: Build, backend: Any) -> None:

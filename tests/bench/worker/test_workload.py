@@ -64,6 +64,18 @@ def test_mixing_keeps_every_sample_and_the_seed_decides_the_order() -> None:
     assert mixed(given, 1) == mixed(given, 1) != mixed(given, 2)
 
 
+def test_a_replaced_model_file_has_another_checksum(small_pills: Path, tmp_path: Path) -> None:
+    """Shipped and random weights have none: the commit tells of them."""
+    file = tmp_path / "one.safetensors"
+    file.write_bytes(b"one")
+    before = Workload(small_pills, seed=0, weights=str(file)).facts()
+    file.write_bytes(b"two")
+    after = Workload(small_pills, seed=0, weights=str(file)).facts()
+    assert before["sha256"] == after["sha256"]
+    assert before["weights_sha256"] != after["weights_sha256"]
+    assert Workload(small_pills, seed=0, weights="random").facts()["weights_sha256"] == ""
+
+
 def test_two_workers_get_the_same_images_and_weights(small_pills: Path, work: Workload) -> None:
     """Or their outputs could not be compared."""
     other = Workload(small_pills, seed=0, weights="random", image_size=SIDE)

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.torch
 def compared(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of all pills that are rendered: 12 good ones and others, unsorted."""
     out = tmp_path_factory.mktemp("compared") / "tray.safetensors"
-    done = run("compare", rendered, "--mixed", "--weights", "random", "--size", 32, "--out", out)
+    words = ("--invented", 0, "--weights", "random", "--size", 32, "--out", out)
+    done = run("compare", rendered, "--mixed", *words)
     assert done.exit_code == 0, done.output
     assert "compares with 26 unsorted pictures" in done.output
     return out
@@ -68,6 +69,25 @@ def test_invented_defects_teach_the_model(
     assert card["compares"]["bad"] == 0
     assert card["compares"]["invented"] == 25
     judged = run("evaluate", "--data", rendered, "--model", out, "--json")
+    assert json.loads(judged.stdout)["images"] == 18
+
+
+def test_unsorted_pictures_teach_the_model(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are, unless told otherwise; they may judge it, since nobody said which are bad."""
+    monkeypatch.setattr(judge_fit, "SHOWN", 60)
+    monkeypatch.setattr(comparison, "_INVENTED", 8)
+    out = tmp_path / "tray.safetensors"
+    done = run("compare", rendered, "--mixed", "--weights", "random", "--size", 32, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "compares with 13 unsorted pictures" in done.stdout
+    assert "of 8 invented defects bad" in done.stdout
+    assert "of 26 pictures" in done.stdout
+    card = json.loads(run("card", "--model", out).stdout)
+    assert (card["compares"]["mixed"], card["compares"]["invented"]) == (True, 8)
+    judged = run("evaluate", "--data", rendered, "--model", out, "--json")
+    assert judged.exit_code == 0, judged.output
     assert json.loads(judged.stdout)["images"] == 18
 
 
@@ -183,7 +203,6 @@ def test_the_folders_that_are_taken_for_good_ones_are_named(rendered: Path, tmp_
         ({"--weights": "nothing.safetensors"}, "no such model file"),
         ({"--bad": "train"}, "no bad pictures"),
         ({"--bad": ".", "MIXED": "--mixed"}, "leave out one"),
-        ({"--invented": "5", "MIXED": "--mixed"}, "--mixed"),
         ({"--with": "random.safetensors"}, "needs --bad"),
         ({"--with": "nothing.safetensors", "--bad": "."}, "no such model file"),
         ({"--pictures": "19", "MIXED": "--mixed"}, "--pictures 20"),
@@ -197,7 +216,6 @@ def test_the_folders_that_are_taken_for_good_ones_are_named(rendered: Path, tmp_
         "weights",
         "no bad",
         "both",
-        "invented",
         "with alone",
         "with nothing",
         "few mixed",
@@ -215,7 +233,7 @@ def test_wrong_use_is_one_line(
     further: list[object] = [change["MIXED"]] if "MIXED" in change else []
     for name in ("--bad", "--with"):
         further += [name, rendered / change[name]] if name in change else []
-    for name in ("--invented", "--pictures", "--good"):
+    for name in ("--pictures", "--good"):
         further += [name, change[name]] if name in change else []
     done = run("compare", path, "--weights", weights, "--size", 32, "--out", out, *further)
     assert done.exit_code in {1, 2}

@@ -84,8 +84,17 @@ def test_each_cell_differs_from_the_likest_cell_near_it() -> None:
     own = [-1, 2, 1]
     found = model.differences(cells, torch.tensor(own)).numpy()
     np.testing.assert_allclose(found, by_definition(cells, pictures, own), atol=1e-6)
-    alone = model.differences(pictures)
-    assert float(alone.max()) < 1e-6
+
+
+def test_a_picture_is_not_compared_with_itself() -> None:
+    """Whoever judges the pictures that a model was made of would find nothing unusual else."""
+    model = made()
+    pictures = described(PICTURES, 0)
+    cells = torch.cat([described(1, 1), pictures.half().float()])
+    assert model.themselves(cells).tolist() == [-1, 0, 1, 2]
+    wanted = model.differences(cells, torch.tensor([-1, 0, 1, 2]))
+    assert torch.equal(model.differences(cells), wanted)
+    assert float(wanted.amax((1, 2, 3)).min()) > 0.01
 
 
 def test_features_of_three_blocks_have_length_one() -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from pillqc.errors import PillqcError
 from pillqc.inspection.prediction import Prediction, predict
-from pillqc.training.comparing import make_comparison, score_limits
+from pillqc.training.comparing import low_limits, make_comparison, score_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,27 @@ def test_bad_pills_among_them_move_the_threshold_little(bad: float) -> None:
         missed.append(stats.norm.cdf(np.log(limits[0.01]), 2.5, 0.7))
     assert np.mean(rejected) < 0.03
     assert np.mean(missed) < 0.15
+
+
+@pytest.mark.parametrize("bad", [0.0, 0.1, 0.3, 0.5])
+def test_low_evidence_alone_sets_the_limits(bad: float) -> None:
+    """Up to half of the pills may be bad: few good ones are called bad, and most bad ones are."""
+    rng = np.random.default_rng(8)
+    rejected, missed = [], []
+    for _ in range(300):
+        good, worse = rng.normal(-4.0, 1.5, 200), rng.normal(4.0, 2.0, 200)
+        limit = low_limits(np.where(np.arange(200) < 200 * bad, worse, good), [0.01])[0.01]
+        rejected.append(stats.norm.sf(limit, -4.0, 1.5))
+        missed.append(stats.norm.cdf(limit, 4.0, 2.0))
+    assert np.mean(rejected) < 0.03
+    assert np.mean(missed) < 0.05
+
+
+def test_the_limits_of_many_low_values_are_those_of_a_normal_distribution() -> None:
+    """Its shortest third lies about its middle."""
+    limits = low_limits(np.random.default_rng(3).normal(2.0, 0.5, 100_000), [0.01, 0.1])
+    for share, limit in limits.items():
+        assert stats.norm.sf(limit, 2.0, 0.5) == pytest.approx(share, rel=0.2)
 
 
 def test_the_scale_of_low_scores_is_that_of_a_gumbel_distribution() -> None:

@@ -99,13 +99,26 @@ def test_every_picture_is_scored_once_by_a_judge_that_has_not_seen_it(
         return fit_judge(part, seed=seed)
 
     monkeypatch.setattr(judge_fit, "fit_judge", told)
-    folds: list[None] = []
-    scores = held_out_scores(whole, on_fold=lambda: folds.append(None))
+    folds: list[int] = []
+    scores = held_out_scores(whole, on_fold=folds.append)
     assert sorted(one for missing in left_out for one in missing) == list(range(24))
     assert [len(missing) for missing in left_out] == [6, 6, 6, 6]
-    assert len(folds) == judge_fit.FOLDS
+    assert folds == list(range(1, judge_fit.FOLDS + 1))
     assert np.isfinite(scores).all()
     assert scores[whole.bad.numpy()].mean() > scores[~whole.bad.numpy()].mean()
+
+
+def test_pictures_that_do_not_teach_are_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No judge learns from them, whatever their labels."""
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    whole = lesson(24)
+    teaching = torch.arange(24) % 3 > 0
+    spoilt = replace(whole, cells=whole.cells.clone(), bad=whole.bad.clone())
+    spoilt.cells[~teaching] = 1.0
+    one = held_out_scores(whole, teaching=teaching)
+    np.testing.assert_array_equal(held_out_scores(spoilt, teaching=teaching), one)
+    assert np.isfinite(one).all()
+    assert (held_out_scores(spoilt) != held_out_scores(whole)).any()
 
 
 def test_noise_is_not_learnt() -> None:
