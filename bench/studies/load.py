@@ -21,7 +21,7 @@ from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
-from bench.studies.page import Page
+from bench.studies.page import CONTROL_REMARK, Page
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
@@ -260,7 +260,7 @@ def page(
         title="Latency under a fixed arrival rate",
         lead=tuple(lead(found, measured, bound)),
         tables=(_table(found, measured.objections, bound),),
-        remarks=(_REMARK.format(enough),),
+        remarks=(_REMARK.format(enough), CONTROL_REMARK),
     )
 
 

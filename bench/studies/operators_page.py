@@ -9,7 +9,7 @@ from bench.plan.scenario import CONTROL_SUFFIX, Verdict
 from bench.report.table import Cell, Row, Table, interval_cell, number
 from bench.store import records
 from bench.studies.operators import OperatorRow
-from bench.studies.page import Page
+from bench.studies.page import CONTROL_REMARK, Page
 from bench.text.wording import NOTHING, bounds, milliseconds, mode_name, times, tiny
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def page(found: Sequence[OperatorRow]) -> Page:
         title="Operators and fused patterns: stock PyTorch against IPEX",
         lead=tuple(_lead(found)),
         tables=(_table(found),),
-        remarks=(_DETECTION, _PATTERNS),
+        remarks=(_DETECTION, _PATTERNS, CONTROL_REMARK),
     )
 
 

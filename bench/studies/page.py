@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 REASON = "Status and reason"
 """The last column of a table whose rows have a status; a terminal has the reasons below it."""
 
+CONTROL_REMARK = (
+    "`#control` is the baseline again, in a process of its own. Where it differs, a difference of "
+    "that size is no finding."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:

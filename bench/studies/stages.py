@@ -17,7 +17,7 @@ from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
-from bench.studies.page import REASON, Page, speedup_cells, status_cell
+from bench.studies.page import CONTROL_REMARK, REASON, Page, speedup_cells, status_cell
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, milliseconds, with_interval
@@ -230,7 +230,7 @@ def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
             _table(participants, rows, measured, compared, policy),
             _stage_table(participants, rows),
         ),
-        remarks=(_REMARK,),
+        remarks=(_REMARK, CONTROL_REMARK),
     )
 
 

@@ -63,10 +63,11 @@ def make_lesson(
     model.references = described[chosen].flatten(2).permute(2, 0, 1).contiguous()
     own = torch.full((len(samples),), -1)
     own[chosen] = torch.arange(len(chosen))
-    differences = [
-        model.differences(described[first : first + BATCH_SIZE], own[first : first + BATCH_SIZE])
-        for first in range(0, len(described), BATCH_SIZE)
-    ]
+    # gigabytes, which joining parts would hold twice
+    differences = torch.empty(len(described) + invented, *described.shape[1:])
+    for first in range(0, len(described), BATCH_SIZE):
+        these = slice(first, min(first + BATCH_SIZE, len(described)))
+        differences[these] = model.differences(described[these], own[these])
     cells = [_cells(sample, model.size, model.side) for sample in samples]
     group = list(range(len(samples)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
@@ -75,13 +76,14 @@ def make_lesson(
     while batch := list(islice(made, BATCH_SIZE)):
         pictures = (torch.stack([one.picture for one in batch]) - mean) / std
         sources = [good[one.source] for one in batch]
-        differences.append(model.differences(model.described(pictures), own[sources]))
+        these = slice(len(group), len(group) + len(batch))
+        differences[these] = model.differences(model.described(pictures), own[sources])
         cells += [_covered(one.mask, model.side) for one in batch]
         group += sources
         on_invented(len(group) - len(samples))
     bad = torch.tensor([sample is not None for sample in samples])
     return Lesson(
-        differences=torch.cat(differences),
+        differences=differences[: len(group)],
         cells=torch.stack(cells),
         bad=torch.cat([bad, torch.ones(len(group) - len(samples), dtype=torch.bool)]),
         group=torch.tensor(group),

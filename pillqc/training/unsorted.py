@@ -107,8 +107,11 @@ def make_unsorted(
             lesson, teaching=teaching, seed=seed, on_fold=told(before + invented)
         )
         suspicion = scores[:count]
+        if turn + 1 < TURNS:
+            del lesson  # a gigabyte, before the next one is made
+    del described
     taught = lesson.of(teaching)
-    del described, lesson
+    del lesson
     model.judge = fit_judge(taught, seed=seed)
     on_progress(work, work)
     limits = low_limits(suspicion, (*SHARES, FALSE_REJECTS, UNDECIDED_REJECTS))

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import BenchError, WorkerError
 from bench.plan.profiles import PROFILES
-from bench.plan.scenario import Status
+from bench.plan.scenario import CONTROL_SUFFIX, Status
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.studies import load
 from bench.studies.load import LoadRow, Turns
@@ -166,6 +166,7 @@ def test_the_fewest_rounds_of_one_launch_have_a_p99(name: str) -> None:
 def test_a_bound_is_kept_only_by_enough_requests(requests: int, within: str) -> None:
     """.99 to the power of 367 is above .025: all of them may lie below p99."""
     page = load.page(rows_of([1.0] * requests), Measured(), DEFAULT, 300.0)
+    assert any(CONTROL_SUFFIX in remark for remark in page.remarks)
     *_, p99, shown = page.tables[0].rows[0].cells
     assert (shown.text, "∞" in p99.note) == (within, within == "not shown")
     assert any("upper end" in sentence for sentence in page.lead) == (within == "not shown")

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError, WorkerError
 from bench.plan.operators import CASES, Detection, Pattern, case_named, cases_matching
-from bench.plan.scenario import AUTO_KERNELS, Layout, Status
+from bench.plan.scenario import AUTO_KERNELS, CONTROL_SUFFIX, Layout, Status
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.studies import operators, operators_page
@@ -103,6 +103,7 @@ def test_the_row_says_how_fast_and_whose_kernel_it_was(bench: Any, tmp_path: Pat
     assert ipex.served_by == "torch_ipex::ROIAlign_forward"
     assert (stock.served_by, stock.verdict) == (None, "")
     page = operators_page.page([stock, control, ipex])
+    assert any(CONTROL_SUFFIX in remark for remark in page.remarks)
     assert "its own kernel" in page.lead[0]
     other = operators_page.page([replace(ipex, served_by=None)])
     assert "torchvision's kernel" in other.lead[0]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.plan.profiles import PROFILES
+from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import DEFAULT
 from bench.studies import stages
 from bench.studies.measured import Measured
@@ -116,6 +117,7 @@ def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
     assert {tuple(found) for found in firsts.values()} == {tuple(firsts[STOCK_DEFAULT])}
     assert firsts[STOCK_DEFAULT][:3] == [0, 4, 8]
     page = stages.page(rows, measured, DEFAULT)
+    assert any(CONTROL_SUFFIX in remark for remark in page.remarks)
     assert "The model takes 66.7 %" in page.lead[0]
     assert "3.00" in page.lead[0]
     assert any(f"{IPEX_FUSED}: 1.50" in sentence for sentence in page.lead)
