@@ -94,7 +94,8 @@ hardly part in eight epochs of some 480 images."""
 @click.option(
     "--target-accuracy",
     type=SHARE,
-    help="Stop at this training accuracy; .98 by default, and none with --patience or --adapt.",
+    help="Stop at this training accuracy; .98 by default, and none with --patience, --adapt or"
+    " --names-only.",
 )
 @click.option(
     "--patience", type=click.IntRange(1), help="Stop after this many epochs without a better one."
