@@ -81,6 +81,6 @@ def advice(unlike: int, pictures: int) -> str | None:
         return None
     return (
         f"{unlike} of {pictures} pictures are unlike all that the model knows; if they show another"
-        " product, make a model of good pictures of it with `pillqc compare`, or adapt one with"
-        " `pillqc train --adapt`"
+        " product, make a model of good pictures of it with `pillqc compare`, of unsorted ones with"
+        " `pillqc compare --mixed`, or adapt one with `pillqc train --adapt`"
     )
