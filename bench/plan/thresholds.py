@@ -134,6 +134,10 @@ class BlockPolicy:
     and shorter rounds of the same seconds should give a narrower interval
     (`tests/microbench/against.py plain` compares them with long blocks)."""
     min_calls: int = 1
+    min_settled_calls: int = 2
+    """Of a block that discards its first call: so many are timed at least. What a call of 105 ms
+    costs is then half of the discarded one beside each, and the median of two varies less: a
+    quarter less variance in the same seconds (`docs/method.md` has the figures)."""
     max_calls: int = 50
     settle_calls: int = 1
     """Calls discarded at the start of a block, because threads and caches are cold after other
@@ -222,6 +226,9 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     first_rounds_share: float = 0.3
     """Time of a first visit's rounds beyond the fewest, as a share of the time for starting its
     workers: rounds are cheap compared with that."""
+    other_groups_rounds_share: float = 0.5
+    """The same for claims of a group after the first, which seldom gets a further visit: with three
+    rounds of calls of a second its best way came to 1.28 [1.02, 1.53] on a restless guest."""
     leading_share: float = 0.45
     """Share of the budget for the first comparison group before the others had their turn."""
     others_share: float = 0.25
@@ -236,8 +243,11 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     """In a group with more new scenarios than this, those that compile have a separate visit, so
     that the others need not wait for the compiler."""
     race_confidence: float = 0.997
-    """A scenario that is slower at this level (three standard errors) at the first batch size is no
-    contender at a further one."""
+    """Of a comparison that takes a scenario out of a race (three standard errors)."""
+    race_margin: float = 0.2
+    """A scenario that is slower by more than this at the first batch size is no contender at a
+    further one. Less is no reason: eager channels_last took 12 % more than TorchScript with fusion
+    for one image on two cores of an Ice Lake guest, and 4 % less for eight."""
     rivals: int = 3
     """Contenders of a claim that are measured beside its two leaders in a further visit."""
     most_in_visit: int = 8

@@ -141,7 +141,7 @@ def contenders(
         if one.is_stock_default
         or (equal := equals.get(one)) is None
         or any(
-            may_be_best(analysis.judge, equal, family, confidence)
+            may_be_best(analysis.judge, equal, family, confidence, policy.budget.race_margin)
             for family in families
             if equal in family
         )
@@ -152,13 +152,20 @@ def contenders(
     return sorted(found, key=lambda one: places.get(equals.get(one, ""), -1))
 
 
-def may_be_best(judge: Judge, name: str, family: Sequence[str], confidence: float) -> bool:
-    """Return whether a scenario was not shown to be slower than the fastest of its family."""
+def may_be_best(
+    judge: Judge, name: str, family: Sequence[str], confidence: float, margin: float = 0.0
+) -> bool:
+    """Return whether a scenario may be the fastest of its family.
+
+    It may not where it was shown to take more than `1 + margin` times as long as the fastest.
+    """
     best = judge.fastest(family)
     if best is None or best == name:
         return best is not None
     found = judge.compare(name, best, confidence=confidence)
-    return found.is_valid and not found.found and found.ratio is not None
+    if not found.is_valid or found.ratio is None:
+        return False
+    return not found.found or found.ratio.high * (1 + margin) > 1
 
 
 def _early(policy: Policy, confidence: float) -> float:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from bench.analysis.claims import Claims
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
@@ -328,6 +330,33 @@ def test_what_is_slow_at_one_batch_size_comes_late_at_the_next() -> None:
     assert {eight[3].id, eight[1].id}.isdisjoint(visits[0].scenarios)
     assert eight[4].id in visits[0].scenarios
     assert machine.processes(eight[3]) >= 1
+
+
+@pytest.mark.parametrize(("eager_ms", "is_in_time"), [(50.1, True), (57.0, True), (66.0, False)])
+def test_a_little_slower_at_one_batch_size_is_a_contender_at_the_next(
+    eager_ms: float, is_in_time: bool
+) -> None:
+    """What an operator costs beside its arithmetic weighs less in a larger batch."""
+    eight = [replace(one, batch_size=8) for one in FEW]
+    ms = {**MS, EAGER: eager_ms}
+    machine = Machine(scenarios=(*FEW, *eight), ms=ms, process=0.001, block=0.002).play()
+    visits = [visit for visit in machine.visits if visit.group == eight[0].group]
+    assert (eight[3].id in visits[0].scenarios) == is_in_time
+
+
+def test_a_further_group_has_longer_rounds_for_its_claims() -> None:
+    """It seldom has a further visit; what no claim needs, and a smoke run, have none to spare."""
+    eight = [replace(one, batch_size=8) for one in FEW]
+    shares = {}
+    for name in ("standard", "smoke"):
+        machine = Machine(scenarios=(*FEW, *eight), ms=MS, profile=PROFILES[name]).play()
+        firsts = [visit for visit in machine.visits if visit.is_first]
+        claims = next(v for v in firsts if v.group != STOCK.group and eight[4].id in v.scenarios)
+        late = next(v for v in firsts if SHIPPED.id in v.scenarios)
+        shares[name] = [visit.rounds_share for visit in (firsts[0], claims, late)]
+    few, more = DEFAULT.budget.first_rounds_share, DEFAULT.budget.other_groups_rounds_share
+    assert shares == {"standard": [few, more, few], "smoke": [few, few, few]}
+    assert few < more
 
 
 def test_standard_runs_decide_their_headlines() -> None:
