@@ -4,8 +4,9 @@
 PYTHONPATH=. python tests/microbench/against.py tools --share 0     who calls equals different
 PYTHONPATH=. python tests/microbench/against.py tools --share 0.05  who finds 5 %
 PYTHONPATH=. python tests/microbench/against.py plain               half-widths in the same time
+PYTHONPATH=. python tests/microbench/against.py calls               how many calls a block is best
 
-Run nothing else on the machine. docs/selfcheck.md explains the figures.
+Run nothing else on the machine. docs/selfcheck.md and docs/method.md explain the figures.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.analysis.measurements import timed_blocks
+from bench.analysis.noise_model import fit
 from bench.engine.participants import Participant
 from bench.gate.thresholds import Effort
 from bench.plan.scenario import SLOWED, Layout, Mode, Task, Verdict, stock_default
@@ -34,8 +38,11 @@ from bench.selfcheck.real import Workers
 from bench.store import run_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.plan.thresholds import Policy
     from bench.selfcheck.experiment import Measured
+    from bench.store.records import IterationRow
 
 MANY = 10_000
 FAIL_OVER = 0.05
@@ -102,7 +109,7 @@ def differs(times: list[float]) -> str:
 
 def plain_policy() -> Policy:
     """Return the policy of the plain version: blocks of four calls after one that is discarded."""
-    block = replace(DEFAULT.block, min_calls=4, max_calls=4, settle_below_ms=math.inf)
+    block = replace(DEFAULT.block, min_settled_calls=4, max_calls=4, settle_below_ms=math.inf)
     return replace(DEFAULT, block=block)
 
 
@@ -229,6 +236,39 @@ def plain(data: Path, times: int) -> None:
                         {"participant": participant.name, "plain": widths[0], "own": widths[1]}
                     )
                 )
+
+
+@main.command()
+@_DATA
+@click.option("--rounds", type=int, default=30, show_default=True, help="In each of 3 launches.")
+def calls(data: Path, rounds: int) -> None:
+    """Tell the variance of a block by its number of calls, and what the same precision costs.
+
+    All come from the same blocks of eight calls after one that is discarded.
+    """
+    block = replace(DEFAULT.block, min_settled_calls=8, settle_below_ms=math.inf)
+    with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
+        measured = _measured(
+            Workers(data=data, folder=Path(folder)),
+            FIVE,
+            224,
+            replace(DEFAULT, block=block),
+            allowed_s=math.inf,
+            rounds=rounds,
+        )
+    variances = {number: block_variance(measured.calls, number) for number in range(1, 9)}
+    for number, variance in variances.items():
+        cost = variance * (1 + number) / (variances[1] * 2)
+        click.echo(f"{number} timed: {100 * math.sqrt(variance):.2f} %, {cost:.2f} of the time")
+
+
+def block_variance(calls: Sequence[IterationRow], number: int) -> float:
+    """Return the model's variance of a block, with the first calls of each that are so many."""
+    blocks = {
+        name: {key: median(row.wall_ns for row in rows[:number]) for key, rows in found.items()}
+        for name, found in timed_blocks(calls).items()
+    }
+    return fit({"": blocks}, DEFAULT.model).groups[""].block_variance
 
 
 if __name__ == "__main__":
