@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-_TICKS: Final = 46
+_TICKS: Final = 58
 """Where the bars of a grouped chart begin: left of it labels such as 12.5x have room."""
 
 
@@ -107,7 +107,7 @@ def intervals(
     """Draw ratios around 1 on a logarithmic axis, one row each; the margin is a shaded band."""
 
     def paint(canvas: Canvas) -> None:
-        left, right = (18, 18) if canvas.is_narrow else (370, 150)
+        left, right = (18, 18) if canvas.is_narrow else (370, 180)
         top, bottom = 14.0, canvas.height - 44.0
         low, high = _limits(spans)
         x = Scale(low, high, left, canvas.width - right, is_log=True)
