@@ -255,8 +255,7 @@ class Execution:
             return Block()
         rule = self.policy.block
         wanted = math.ceil(rule.min_block_ms / self.typical_ms)
-        least = rule.min_settled_calls if settle else rule.min_calls
-        calls = settle + min(max(wanted, least), rule.max_calls)
+        calls = settle + min(max(wanted, rule.min_calls), rule.max_calls)
         before = energy.read_energy()
         reply = self._ask_calls(calls, Phase.TIMED, self.policy.call_timeout_s)
         joules = energy.used(before, energy.read_energy())

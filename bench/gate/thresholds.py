@@ -38,13 +38,12 @@ class GatePolicy:
     look_confidence: float = 0.99
     """Confidence of the intervals that may end a measurement early. Repeated looks raise the chance
     of an error, so an early one needs more than the last (Haybittle 1971, Peto 1976)."""
-    screening: Effort = Effort(launches=8, min_rounds=3, max_rounds=4, budget_s=110)
+    screening: Effort = Effort(launches=8, min_rounds=4, max_rounds=6, budget_s=110)
     """With its start and end below the two minutes that a further scenario may add. Few rounds of
     many launches, because rounds of one process do not show how processes differ: with workers that
-    start in 2 s and calls of 180 ms, six rounds of one call found more slowdowns of 5 % in the same
-    time than four, nine and fourteen did (simulated, processes 1 and 2 %, blocks 3 %). Four rounds
-    of two calls take as long as six of one, and their mean varies less."""
-    confirmation: Effort = Effort(launches=12, min_rounds=3, max_rounds=4, budget_s=170)
+    start in 2 s and calls of 180 ms, six rounds found more slowdowns of 5 % in the same time than
+    four, nine and fourteen did (simulated, processes 1 and 2 %, blocks 3 %)."""
+    confirmation: Effort = Effort(launches=12, min_rounds=4, max_rounds=6, budget_s=170)
     """Fresh processes again, for what the screening did not pass."""
     first_s: float = 275
     """Keeps a gate of one scenario, screened and confirmed, below five minutes."""

@@ -134,10 +134,8 @@ class BlockPolicy:
     and shorter rounds of the same seconds should give a narrower interval
     (`tests/microbench/against.py plain` compares them with long blocks)."""
     min_calls: int = 1
-    min_settled_calls: int = 2
-    """Of a block that discards its first call: so many are timed at least. What a call of 105 ms
-    costs is then half of the discarded one beside each, and the median of two varies less: a
-    quarter less variance in the same seconds (`docs/method.md` has the figures)."""
+    """Beside a discarded one, too: more vary less, and cost more than that saves (`docs/method.md`
+    has the figures)."""
     max_calls: int = 50
     settle_calls: int = 1
     """Calls discarded at the start of a block, because threads and caches are cold after other

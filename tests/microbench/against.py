@@ -109,7 +109,7 @@ def differs(times: list[float]) -> str:
 
 def plain_policy() -> Policy:
     """Return the policy of the plain version: blocks of four calls after one that is discarded."""
-    block = replace(DEFAULT.block, min_settled_calls=4, max_calls=4, settle_below_ms=math.inf)
+    block = replace(DEFAULT.block, min_calls=4, max_calls=4, settle_below_ms=math.inf)
     return replace(DEFAULT, block=block)
 
 
@@ -246,7 +246,7 @@ def calls(data: Path, rounds: int) -> None:
 
     All come from the same blocks of eight calls after one that is discarded.
     """
-    block = replace(DEFAULT.block, min_settled_calls=8, settle_below_ms=math.inf)
+    block = replace(DEFAULT.block, min_calls=8, settle_below_ms=math.inf)
     with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
         measured = _measured(
             Workers(data=data, folder=Path(folder)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 STOCK = stock_default(Task.INFERENCE, 1)
 OTHER = replace(STOCK, backend="ipex")
 ROUNDS = 8
-A_BLOCK = DEFAULT.block.min_settled_calls
-"""Timed calls of a block: the fake workers' calls take 100 ms."""
 
 Stalls = Callable[[int, int], bool]
 """Whether a block of a worker stalls; worker 1 is stock default, 2 its control, 3 the other."""
@@ -138,11 +135,11 @@ def test_disturbed_blocks_are_repeated(play: Play) -> None:
     rows = machine.timed(OTHER.id)
     marked = [row for row in rows if row.disturbed]
     again = [row for row in rows if row.round == marked[0].round and not row.disturbed]
-    assert len(marked) == len(again) == A_BLOCK
-    assert marked[-1].iteration < again[0].iteration
+    assert len(marked) == len(again) == 1
+    assert marked[0].iteration < again[0].iteration
     assert machine.waits == [DEFAULT.noise.idle_wait_s]
     assert block_medians(machine.calls)[OTHER.id][0, marked[0].round or 0] == pytest.approx(
-        median(row.wall_ns for row in again) / 1e6
+        again[0].wall_ns / 1e6
     )
     assert machine.judge().compare(OTHER.id, STOCK.id).estimate == pytest.approx(1.0, abs=0.01)
 
@@ -161,8 +158,8 @@ def test_an_execution_without_its_cpus_is_given_up_after_a_few_tries(play: Play)
     machine = play(lambda worker, block: worker == 3 and block > 1)
     rows = machine.timed(OTHER.id)
     tries = 1 + DEFAULT.noise.max_repeats
-    assert len([row for row in rows if row.round == 4]) == tries * A_BLOCK
-    assert len([row for row in rows if not row.disturbed]) == 2 * A_BLOCK
+    assert len([row for row in rows if row.round == 4]) == tries
+    assert len([row for row in rows if not row.disturbed]) == 2
     found = machine.judge().compare(OTHER.id, STOCK.id)
     assert found.verdict == "invalid"
     assert "clean ones are needed" in (found.reason or "")
@@ -214,6 +211,5 @@ def test_waiting_for_idle_cpus_ends(busy_for_s: float, idle: bool) -> None:
 def test_a_control_is_its_own_worker(play: Play) -> None:
     """The blocks of its own worker are marked, and no others."""
     machine = play(lambda worker, block: worker == 2 and block == 1)
-    marked = [row for row in machine.timed(STOCK.id + CONTROL_SUFFIX) if row.disturbed]
-    assert len({row.round for row in marked}) == 1
+    assert sum(bool(row.disturbed) for row in machine.timed(STOCK.id + CONTROL_SUFFIX)) == 1
     assert not any(row.disturbed for row in machine.timed(STOCK.id))

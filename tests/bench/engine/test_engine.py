@@ -244,18 +244,6 @@ def test_short_calls_are_measured_without_their_cold_start(
         assert sum(row.phase == "warmup" for row in found) == 2 * expected
 
 
-@pytest.mark.parametrize(("call_ms", "timed"), [(30.0, 4), (60.0, 2), (200.0, 2), (800.0, 1)])
-def test_a_discarded_call_has_two_that_count(
-    build: Build, backend: Any, call_ms: float, timed: int
-) -> None:
-    """Each costs half of it then; a block of short calls is .1 s long."""
-    backend.default_ms = call_ms
-    rows: list[IterationRow] = []
-    build(record_call=rows.append).launch(0, PAIR, 2, until=NEVER)
-    found = [row for row in rows if row.scenario == "other" and row.phase == "timed"]
-    assert len(found) == 2 * timed
-
-
 def test_a_participant_that_never_settles_is_measured_and_noted(build: Build, backend: Any) -> None:
     """As in a run."""
     backend.spread = 0.3
