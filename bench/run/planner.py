@@ -11,14 +11,14 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
    `compiles_last` all that compile wait for 6);
 2. further processes of the best and their close rivals, until that group's claims are decided, or
    it has had its share of the budget;
-3. that group's int8, which the first screen asks about and no claim is made of;
+3. a comparison of the best scenario's decisions with stock default's, on many more images; then
+   the group's int8, which the first screen asks about and no claim is made of;
 4. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
    be slower come last;
-5. a comparison of the best scenario's decisions with stock default's, on many more images, once for
-   each way of running;
+5. the comparison of 3 for another way that leads in another group;
 6. what no claim waits for: variables, what was slower, the rest;
 7. compile in bf16 elsewhere and ahead of time, if time is kept to decide their claims again;
-8. the comparison of 5 for a best that has changed;
+8. the comparison of 3 for a best that has changed;
 9. what this CPU emulates slowly, but for one scenario that shows in 1 what emulation costs;
 10. further processes for open claims, then for open rows.
 """
@@ -113,6 +113,7 @@ class Planner:
         return (
             self._new_claimants(known, first)
             or self._further(known, self._claims(known, first), rest_s)
+            or self._thorough(known, first)
             or self._new_late(known, first, self._is_fast_int8)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)

@@ -168,6 +168,18 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     assert not any(visit.thorough for visit in visits)
 
 
+def test_the_first_groups_best_is_compared_before_other_groups_take_the_time() -> None:
+    """Whatever the budget is: long steps of training had left none for it."""
+    step = stock_default(Task.TRAINING, 8)
+    steps = (step, replace(step, layout=Layout.CHANNELS_LAST, options=("fused_adam",)))
+    larger = tuple(replace(one, batch_size=8) for one in (STOCK, SCRIPT))
+    for budget_s in (300.0, 900.0):
+        machine = Machine(scenarios=(*FEW, *larger, *steps), ms=MS, budget_s=budget_s).play()
+        looks = [place for place, visit in enumerate(machine.visits) if visit.thorough]
+        others = [p for p, visit in enumerate(machine.visits) if visit.group != STOCK.group]
+        assert looks[0] < others[0]
+
+
 def test_a_way_is_compared_thoroughly_at_one_batch_size() -> None:
     """At a further one only another way is, if that leads there."""
     larger = tuple(replace(one, batch_size=8) for one in (STOCK, NHWC, SCRIPT, BF16))
