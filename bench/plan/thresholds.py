@@ -224,9 +224,6 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     first_rounds_share: float = 0.3
     """Time of a first visit's rounds beyond the fewest, as a share of the time for starting its
     workers: rounds are cheap compared with that."""
-    other_groups_rounds_share: float = 0.5
-    """The same for claims of a group after the first, which seldom gets a further visit: with three
-    rounds of calls of a second its best way came to 1.28 [1.02, 1.53] on a restless guest."""
     leading_share: float = 0.45
     """Share of the budget for the first comparison group before the others had their turn."""
     others_share: float = 0.25

@@ -56,8 +56,6 @@ class Visit:
     """At most."""
     is_first: bool
     """Whether its scenarios were not measured before; each then gets the minimum of rounds."""
-    rounds_share: float = 0.0
-    """Of a first visit: how long further rounds may take, as a share of its opening."""
     thorough: frozenset[str] = frozenset()
     """Scenarios whose outputs are compared on all images that a minute allows."""
 
@@ -140,17 +138,10 @@ class Planner:
                 new = contenders(known.analysis(), new, first_group, self._policy)
             compiled = [one for one in new if one.compiles]
             simple = [one for one in new if not one.compiles]
-            waves = (simple, compiled) if len(new) > self._policy.budget.wave else (new,)
-            for wave in waves:
+            for wave in (simple, compiled) if len(new) > self._policy.budget.wave else (new,):
                 if wave and (visit := self._first_visit(known, group, wave)):
-                    return replace(visit, rounds_share=self._claims_rounds_share(group))
+                    return visit
         return None
-
-    def _claims_rounds_share(self, group: Group) -> float:
-        """Return what a group's rounds may take: those of the first one go on in further visits."""
-        budget = self._policy.budget
-        further = group != next(iter(self._groups)) and not self._profile.compiles_last
-        return budget.other_groups_rounds_share if further else budget.first_rounds_share
 
     def _new_late(
         self,
@@ -247,7 +238,6 @@ class Planner:
             scenarios=self._in_order(group, {*chosen, *(one.id for one in default)}),
             rounds=self._profile.max_rounds,
             is_first=True,
-            rounds_share=self._policy.budget.first_rounds_share,
         )
 
     def _of_task(self, task: Task) -> list[Scenario]:

@@ -238,7 +238,7 @@ class Runner:
             executions = engine.open(number, group)
             self.save()  # a run that is killed in the rounds needs the results of the checks
             opening_s = self.clock() - started
-            first_s = min(visit.rounds_share * opening_s, self._left())
+            first_s = min(self.policy.budget.first_rounds_share * opening_s, self._left())
             done = engine.measure(
                 number,
                 group,

@@ -356,21 +356,6 @@ def test_a_little_slower_at_one_batch_size_is_a_contender_at_the_next(
     assert (eight[3].id in visits[0].scenarios) == is_in_time
 
 
-def test_a_further_group_has_longer_rounds_for_its_claims() -> None:
-    """It seldom has a further visit; what no claim needs, and a smoke run, have none to spare."""
-    eight = [replace(one, batch_size=8) for one in FEW]
-    shares = {}
-    for name in ("standard", "smoke"):
-        machine = Machine(scenarios=(*FEW, *eight), ms=MS, profile=PROFILES[name]).play()
-        firsts = [visit for visit in machine.visits if visit.is_first]
-        claims = next(v for v in firsts if v.group != STOCK.group and eight[4].id in v.scenarios)
-        late = next(v for v in firsts if SHIPPED.id in v.scenarios)
-        shares[name] = [visit.rounds_share for visit in (firsts[0], claims, late)]
-    few, more = DEFAULT.budget.first_rounds_share, DEFAULT.budget.other_groups_rounds_share
-    assert shares == {"standard": [few, more, few], "smoke": [few, few, few]}
-    assert few < more
-
-
 def test_standard_runs_decide_their_headlines() -> None:
     """IPEX is 5 % before stock; processes differ by .8 % and blocks by 3 %, as on a cloud guest.
 
