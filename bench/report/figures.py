@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _TICKS: Final = 58
 """Where the bars of a grouped chart begin: left of it labels such as 12.5x have room."""
+_EDGE: Final = 12
+"""Right of the last bars: the label of a narrow cluster is wider than the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +189,9 @@ def grouped_bars(
         highest = 1.1 * max([1.0] + [_upper_end(span) for span in spans])
         y = Scale(0, highest, canvas.height - 30, top)
         for tick in round_ticks(highest):
-            canvas.line(_TICKS, y(tick), canvas.width - 6, y(tick), stroke=GRID)
+            canvas.line(_TICKS, y(tick), canvas.width - _EDGE, y(tick), stroke=GRID)
             canvas.text(_TICKS - 4, y(tick), spell_ratio(tick), text_anchor="end", fill=MUTED)
-        step = (canvas.width - _TICKS - 6) / len(clusters)
+        step = (canvas.width - _TICKS - _EDGE) / len(clusters)
         width = 0.8 * step / len(series)
         for number, one in enumerate(series):
             fill = _series_fill(canvas, series, number)
@@ -202,7 +204,7 @@ def grouped_bars(
             middle = _TICKS + (cluster + 0.5) * step
             place, size = (middle, canvas.height - 14), 9 if canvas.is_narrow else 12
             canvas.text(*place, label, text_anchor="middle", font_size=size, fill=MUTED)
-        canvas.line(_TICKS, y(1), canvas.width - 6, y(1), stroke=MUTED)
+        canvas.line(_TICKS, y(1), canvas.width - _EDGE, y(1), stroke=MUTED)
 
     description = "; ".join(
         f"{cluster}: "

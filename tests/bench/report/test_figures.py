@@ -71,7 +71,7 @@ def test_interval_without_upper_end_is_drawn_to_the_edge() -> None:
     """One paired round has an open interval and must not break the axis."""
     drawn = intervals(Span(label="a", kind="stock", estimate=1.2, low=0.0, high=math.inf))
     whole = next(one for one in elements(drawn.wide, "line") if one.get("stroke-width") == "3")
-    assert (whole.get("x1"), whole.get("x2")) == ("370", "830")
+    assert (whole.get("x1"), whole.get("x2")) == ("370", "800")
 
 
 @pytest.mark.parametrize(
