@@ -122,7 +122,7 @@ def contenders(
     first_group: Sequence[Scenario],
     policy: Policy,
 ) -> list[Scenario]:
-    """Return the new scenarios that the first group did not show to be slower than the best.
+    """Return the new scenarios that the first group did not show to be much slower than the best.
 
     The fastest come first, so that these are measured where not all fit the budget. A scenario is
     looked up by its equal at the first group's batch size. Stock default stays, and so does a

@@ -14,7 +14,7 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 3. a comparison of the best scenario's decisions with stock default's, on many more images; then
    the group's int8, which the first screen asks about and no claim is made of;
 4. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
-   be slower come last;
+   be a fifth slower or more come last;
 5. the comparison of 3 for another way that leads in another group;
 6. what no claim waits for: variables, what was slower, the rest;
 7. compile in bf16 elsewhere and ahead of time, if time is kept to decide their claims again;
