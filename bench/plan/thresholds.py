@@ -241,8 +241,8 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     """Of a comparison that takes a scenario out of a race (three standard errors)."""
     race_margin: float = 0.2
     """A scenario that is slower by more than this at the first batch size is no contender at a
-    further one. Less is no reason: eager channels_last took 12 % more than TorchScript with fusion
-    for one image on two cores of an Ice Lake guest, and 4 % less for eight."""
+    further one. Less is no reason: eager channels_last was .84 to .89 times as fast as TorchScript
+    with fusion for one image in four runs on an Ice Lake guest, and .90 to 1.04 times for eight."""
     rivals: int = 3
     """Contenders of a claim that are measured beside its two leaders in a further visit."""
     most_in_visit: int = 8
